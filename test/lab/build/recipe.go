@@ -1,0 +1,85 @@
+package build
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// kubernetesVersion is what /version of the lab's API server says, and what
+// test/lab/controlplane/go.mod requires.
+const kubernetesVersion = "v1.37.2"
+
+// recipe says how one third-party executable is made.
+type recipe struct {
+	name    string
+	module  string // directory of its module, from the repository's root
+	pkg     string // main package, from there
+	ldflags string
+	what    string // what it contains, for the log
+	takes   string // with an empty Go build cache, for the log
+}
+
+const strip = "-s -w"
+
+var recipes = []recipe{
+	{
+		name: "hyperkube", module: "test/lab/controlplane", pkg: ".", ldflags: strip + kubernetesFlags(kubernetesVersion),
+		what: "kube-apiserver and kube-controller-manager " + kubernetesVersion, takes: "7 minutes",
+	},
+	{name: "etcd-3.5", module: "test/lab/etcd-v3.5", pkg: ".", ldflags: strip, what: "etcd 3.5.21", takes: "1 minute"},
+	{name: "etcd-3.6", module: "test/lab/etcd-v3.6", pkg: ".", ldflags: strip, what: "etcd 3.6.6", takes: "1 minute"},
+	{name: "velero", module: "test/lab/velero", pkg: ".", ldflags: strip, what: "velero 1.18.3", takes: "4 minutes"},
+	{
+		name: "velero-plugin-for-aws", module: "test/lab/velero-plugin-aws", ldflags: strip,
+		pkg:  "github.com/vmware-tanzu/velero-plugin-for-aws/velero-plugin-for-aws",
+		what: "velero-plugin-for-aws 1.14.3", takes: "3 minutes",
+	},
+	{name: "s3", module: "test/lab/s3", pkg: ".", ldflags: strip, what: "gofakes3 1.2.0", takes: "10 seconds"},
+}
+
+// goflags are the GOFLAGS that r is built with.
+func (recipe) goflags() string { return "-buildvcs=false -mod=readonly" }
+
+// kubernetesFlags are the linker flags that Kubernetes's own build takes its
+// version from; without them it calls itself v0.0.0. The date is fixed so that
+// the same sources make the same file.
+func kubernetesFlags(version string) string {
+	parts := strings.Split(strings.TrimPrefix(version, "v"), ".")
+	var flags strings.Builder
+	for _, set := range [][2]string{
+		{"gitVersion", version},
+		{"gitMajor", parts[0]},
+		{"gitMinor", parts[1]},
+		{"gitCommit", "unknown"},
+		{"gitTreeState", "archive"},
+		{"buildDate", "1970-01-01T00:00:00Z"},
+	} {
+		fmt.Fprintf(&flags, " -X k8s.io/component-base/version.%s=%s", set[0], set[1])
+	}
+	return flags.String()
+}
+
+// hash is a digest of everything that decides what the executable contains: the
+// recipe, the toolchain, and the path and content of each file of its module.
+func (r recipe) hash(root, toolchain string) (string, error) {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%q\n", []string{toolchain, r.pkg, r.ldflags, r.goflags()})
+	module := os.DirFS(filepath.Join(root, r.module))
+	err := fs.WalkDir(module, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(module, path)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(sum, "%q %x\n", path, sha256.Sum256(data))
+		return nil
+	})
+	return hex.EncodeToString(sum.Sum(nil))[:12], err
+}

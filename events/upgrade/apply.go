@@ -1,0 +1,241 @@
+package upgrade
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/reroot-dev/reroot/events"
+)
+
+// GuardError says that a decision or request is not allowed in the state. It is an answer, not a fault.
+type GuardError struct {
+	Type   events.Type
+	Phase  Phase
+	Reason events.Reason
+	Detail string
+}
+
+func (e *GuardError) Error() string {
+	return fmt.Sprintf("%s is not allowed in phase %s: %s", e.Type.Short(), e.Phase, e.Detail)
+}
+
+// Apply folds the next event of the history into the state. Hash is the event's own hash, see [events.Hash]. It
+// returns a [GuardError] when a decision or request is not allowed, and another error when the event cannot be read;
+// the state is then unchanged.
+func (s State) Apply(e event.Event, hash string) (State, error) {
+	t := events.TypeOf(e)
+	d, ok := events.Lookup(t)
+	if !ok || d.Kind == events.Ephemeral {
+		return s, fmt.Errorf("cannot fold %s: it is not an event of a history", e.Type())
+	}
+	rule := Rules[t]
+	expected := s.Phase.in(rule.From)
+	if !expected && d.Kind != events.Fact {
+		return s, s.refuse(t, "allowed in: %v", rule.From)
+	}
+	next := s
+	if err := next.learn(t, e, expected); err != nil {
+		return s, err
+	}
+	next.Sequence, next.Hash = s.Sequence+1, hash
+	if to := next.follow(t, rule); expected && to != s.Phase {
+		next.enter(to, e)
+	}
+	if err := Check(s, next); err != nil {
+		return s, &GuardError{Type: t, Phase: s.Phase, Reason: events.ReasonInternal, Detail: err.Error()}
+	}
+	return next, nil
+}
+
+func (s State) refuse(t events.Type, format string, args ...any) error {
+	reason := events.ReasonIllegalTransition
+	switch {
+	case t == events.TypeUpgradeRequested:
+		reason = events.ReasonUpgradeInProgress
+	case s.Phase.Dark():
+		reason = events.ReasonNodeDark
+	}
+	return &GuardError{Type: t, Phase: s.Phase, Reason: reason, Detail: fmt.Sprintf(format, args...)}
+}
+
+// follow is the phase after an expected event; only upgrade.failed leads to different ones.
+func (s State) follow(t events.Type, rule Rule) Phase {
+	switch {
+	case t == events.TypeUpgradeFailed && s.Phase.in(beforePivot):
+		return UpgradeFailed
+	case t == events.TypeUpgradeFailed && s.Phase.in(inNewRoot):
+		return Failing
+	case rule.To == "":
+		return s.Phase
+	}
+	return rule.To
+}
+
+// enter changes the phase and keeps the stage times.
+func (s *State) enter(to Phase, e event.Event) {
+	at := events.Recorded(e)
+	if at.IsZero() {
+		at = e.Time()
+	}
+	s.History = clocked(s.History, s.Phase, to, at)
+	s.Phase, s.PhaseSince, s.PhaseCause, s.Overdue = to, at, e.ID(), false
+}
+
+// clocked returns a copy of the stage times in which phase from ends and phase to begins at the time.
+func clocked(h []StageTime, from, to Phase, at time.Time) []StageTime {
+	h = slices.Clone(h)
+	if n := len(h) - 1; n >= 0 {
+		last := &h[n]
+		last.Phases = slices.Clone(last.Phases)
+		if p := len(last.Phases) - 1; p >= 0 && last.Phases[p].End.IsZero() {
+			last.Phases[p].End = at
+		}
+		if last.End.IsZero() && (to.Stage() != last.Stage || completes(to)) {
+			last.End = at
+		}
+	}
+	if n := len(h) - 1; n < 0 || h[n].Stage != to.Stage() {
+		h = append(h, StageTime{Stage: to.Stage(), Start: at})
+	}
+	if !completes(to) {
+		last := &h[len(h)-1]
+		last.Phases = append(last.Phases, PhaseTime{Phase: to, Start: at})
+	}
+	return h
+}
+
+// completes says that a phase is the end of its stage, not something that takes time.
+func completes(p Phase) bool {
+	return p.in([]Phase{Idle, Prepared, Upgraded, RolledBack, PrepFailed, UpgradeFailed, RollbackFailed, CleanupFailed})
+}
+
+// learn takes from the event what the state keeps. Facts are learnt whether or not they were expected.
+func (s *State) learn(t events.Type, e event.Event, expected bool) error {
+	switch t {
+	case events.TypeUpgradeRequested:
+		return read(e, func(p events.UpgradeRequested) error { return s.begin(e, p) })
+	case events.TypeStageRejected:
+		s.Rejections++
+	case events.TypePrepStarted:
+		s.Attempt++
+	case events.TypePrepValidated:
+		return read(e, func(p events.PrepValidated) error {
+			s.Checks, s.Seed, s.Origin = p.Checks, p.Seed, p.Cluster
+			return nil
+		})
+	case events.TypePrepFailed:
+		return read(e, func(p events.PrepFailed) error {
+			if p.Checks != nil {
+				s.Checks = p.Checks
+			}
+			s.Failure = &p.Failure
+			return nil
+		})
+	case events.TypeBackupCompleted:
+		return read(e, func(p events.BackupCompleted) error {
+			s.Backups, s.BackupsDone = p.Backups, true
+			return nil
+		})
+	case events.TypePivotRequested:
+		s.Pivots++
+	case events.TypeRestoreCompleted:
+		return read(e, func(p events.RestoreCompleted) error { s.Restores = p.Restores; return nil })
+	case events.TypeUpgradeFailed:
+		return read(e, func(p events.UpgradeFailed) error { s.Failure = &p.Failure; return nil })
+	case events.TypeBackupFailed, events.TypeManifestsFailed, events.TypeRestoreFailed, events.TypeRollbackFailed, events.TypeIdleFailed:
+		return read(e, func(p events.Failure) error { s.Failure = &p; return nil })
+	case events.TypeRollbackStarted:
+		return read(e, func(p events.RollbackStarted) error { s.Trigger = p.Trigger; return nil })
+	case events.TypeUpgradeCompleted, events.TypeIdleReached:
+		if t == events.TypeUpgradeCompleted || s.Phase == Aborting {
+			s.Failure = nil
+		}
+	case events.TypeNodeOverdue:
+		return read(e, func(p events.Overdue) error { return s.alert(p) })
+	case events.TypeDeadlinePassed:
+		return read(e, func(p events.DeadlinePassed) error { return s.expire(p) })
+	case events.TypeJournalRestarted:
+		return read(e, func(p events.JournalRestarted) error { s.Booted = p.Booted; return nil })
+	default:
+		if d, _ := events.Lookup(t); d.Kind == events.Fact {
+			return s.hear(t, e, expected)
+		}
+	}
+	return nil
+}
+
+func (s *State) begin(e event.Event, p events.UpgradeRequested) error {
+	if e.Subject() == s.Upgrade {
+		return &GuardError{Type: events.TypeUpgradeRequested, Phase: s.Phase, Reason: events.ReasonIllegalTransition,
+			Detail: fmt.Sprintf("upgrade %s has already been; give the new one another id", s.Upgrade)}
+	}
+	*s = State{Cluster: s.Cluster, Sequence: s.Sequence, Hash: s.Hash, Phase: s.Phase, Booted: s.Booted, BootID: s.BootID,
+		Upgrade: e.Subject(), Spec: p.Spec, Through: p.Through}
+	return nil
+}
+
+// fact is the part that the fold needs of any of the node's reports.
+type fact struct {
+	events.Outcome
+	events.Failure
+	Target  *events.Deployment `json:"target"`
+	Trigger events.Trigger     `json:"trigger"`
+	Nested  *events.Failure    `json:"failure"`
+}
+
+// hear learns a fact.
+func (s *State) hear(t events.Type, e event.Event, expected bool) error {
+	return read(e, func(f fact) error {
+		s.Booted, s.BootID, s.Overdue = &f.Booted, f.BootID, false
+		if !expected {
+			return nil
+		}
+		switch t {
+		case events.TypeSeedpullCompleted:
+			s.Old, s.New = &f.Booted, f.Target
+		case events.TypeConfirmCompleted:
+			s.Confirmed = true
+		case events.TypeNodeRollbackCompleted:
+			s.Trigger = f.Trigger
+			if f.Nested != nil {
+				s.Failure = f.Nested
+			}
+		}
+		if f.Failure.Reason != "" {
+			s.Failure = &f.Failure
+		}
+		return nil
+	})
+}
+
+func (s *State) alert(p events.Overdue) error {
+	for _, w := range s.Waits() {
+		if w.Name() == p.Wait && w.Alert {
+			s.Overdue = true
+			return nil
+		}
+	}
+	return s.refuse(events.TypeNodeOverdue, "nothing waits for %s", p.Wait)
+}
+
+func (s *State) expire(p events.DeadlinePassed) error {
+	for _, w := range s.Waits() {
+		if w.Name() == p.Wait && !w.Alert {
+			return nil
+		}
+	}
+	return s.refuse(events.TypeDeadlinePassed, "nothing that may expire waits for %s", p.Wait)
+}
+
+// read decodes what T knows of the payload: schemas were checked before the event was admitted.
+func read[T any](e event.Event, f func(T) error) error {
+	var p T
+	if err := json.Unmarshal(e.Data(), &p); err != nil {
+		return fmt.Errorf("cannot read the payload of %s %s: %w", events.TypeOf(e).Short(), e.ID(), err)
+	}
+	return f(p)
+}

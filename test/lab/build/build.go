@@ -111,7 +111,7 @@ func (r recipe) ensure(ctx context.Context, log io.Writer, root, path string) er
 	if exists(path) {
 		return nil
 	}
-	unlock, err := lock(ctx, path+".lock", func() {
+	unlock, err := lock(ctx, filepath.Join(filepath.Dir(path), r.name+".lock"), func() {
 		fmt.Fprintf(log, "waiting for another run that builds %s\n", r.name)
 	})
 	if err != nil {

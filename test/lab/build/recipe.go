@@ -10,9 +10,11 @@ import (
 	"strings"
 )
 
-// kubernetesVersion is what /version of the lab's API server says, and what
-// test/lab/controlplane/go.mod requires.
-const kubernetesVersion = "v1.37.2"
+// Versions that programs say they are, as their modules below test/lab require.
+const (
+	kubernetesVersion = "v1.37.2"
+	veleroVersion     = "v1.18.3"
+)
 
 // recipe says how one third-party executable is made.
 type recipe struct {
@@ -31,15 +33,19 @@ var recipes = []recipe{
 		name: "hyperkube", module: "test/lab/controlplane", pkg: ".", ldflags: strip + kubernetesFlags(kubernetesVersion),
 		what: "kube-apiserver and kube-controller-manager " + kubernetesVersion, takes: "7 minutes",
 	},
-	{name: "etcd-3.5", module: "test/lab/etcd-v3.5", pkg: ".", ldflags: strip, what: "etcd 3.5.21", takes: "1 minute"},
-	{name: "etcd-3.6", module: "test/lab/etcd-v3.6", pkg: ".", ldflags: strip, what: "etcd 3.6.6", takes: "1 minute"},
-	{name: "velero", module: "test/lab/velero", pkg: ".", ldflags: strip, what: "velero 1.18.3", takes: "4 minutes"},
+	{name: "etcd-3.5", module: "test/lab/etcd-v3.5", pkg: ".", ldflags: strip, what: "etcd v3.5.21", takes: "1 minute"},
+	{name: "etcd-3.6", module: "test/lab/etcd-v3.6", pkg: ".", ldflags: strip, what: "etcd v3.6.6", takes: "1 minute"},
+	{
+		name: "velero", module: "test/lab/velero", pkg: ".",
+		ldflags: strip + " -X github.com/vmware-tanzu/velero/pkg/buildinfo.Version=" + veleroVersion,
+		what:    "velero " + veleroVersion, takes: "4 minutes",
+	},
 	{
 		name: "velero-plugin-for-aws", module: "test/lab/velero-plugin-aws", ldflags: strip,
 		pkg:  "github.com/vmware-tanzu/velero-plugin-for-aws/velero-plugin-for-aws",
-		what: "velero-plugin-for-aws 1.14.3", takes: "3 minutes",
+		what: "velero-plugin-for-aws v1.14.3", takes: "3 minutes",
 	},
-	{name: "s3", module: "test/lab/s3", pkg: ".", ldflags: strip, what: "gofakes3 1.2.0", takes: "10 seconds"},
+	{name: "s3", module: "test/lab/s3", pkg: ".", ldflags: strip, what: "gofakes3 v1.2.0", takes: "10 seconds"},
 }
 
 // goflags are the GOFLAGS that r is built with.

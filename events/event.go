@@ -1,0 +1,147 @@
+package events
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+)
+
+// Extension attributes. All but the node's own are from the CloudEvents documented extensions or follow their style.
+const (
+	ExtCorrelation  = "correlationid" // upgrade id
+	ExtCausation    = "causationid"   // id of the event that caused this one
+	ExtSequence     = "sequence"      // ordinal in the cluster's history, 20 digits, set on append
+	ExtPartitionKey = "partitionkey"  // cluster
+	ExtTraceParent  = "traceparent"   // W3C trace context
+	ExtRecorded     = "recordedtime"  // when it was appended
+	ExtPrevHash     = "prevhash"      // hash of the event before it in the history; empty for the first
+	ExtExpiry       = "expirytime"    // requests: not to be acted upon later
+	ExtNodeSequence = "nodesequence"  // facts: ordinal in the node's own outbox
+	ExtNodePrevHash = "nodeprevhash"  // facts: hash of the node's fact before it
+)
+
+// SchemaBase is the base of every dataschema URI.
+const SchemaBase = "https://reroot.dev/schemas/events/"
+
+var (
+	clusterName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	upgradeID   = clusterName
+)
+
+// ValidCluster says whether name may be a cluster's name: a DNS label, so that it is one token of a subject.
+func ValidCluster(name string) bool { return clusterName.MatchString(name) }
+
+// ValidUpgrade says whether id may be an upgrade's id: a DNS label.
+func ValidUpgrade(id string) bool { return upgradeID.MatchString(id) }
+
+// Source is the CloudEvents source of one writer of a cluster, for example Source("edge-1", "functions/backup"),
+// Source("edge-1", "node") or Source("edge-1", "users/alice").
+func Source(cluster, writer string) string { return "/clusters/" + cluster + "/" + writer }
+
+// Writer is the inverse of [Source]: the last path element for functions ("backup"), else "node", "user", "source".
+func Writer(source string) string {
+	parts := strings.Split(strings.TrimPrefix(source, "/clusters/"), "/")
+	switch {
+	case len(parts) == 3 && parts[1] == "functions":
+		return parts[2]
+	case len(parts) == 3 && parts[1] == "users":
+		return "user"
+	case len(parts) == 2:
+		return parts[1]
+	}
+	return ""
+}
+
+// New builds an event without cause: a request or the node's report about itself. The caller chooses the id, which
+// makes a repeated submission recognisable. It panics when data is not the type's payload: that is a defect.
+func New(t Type, id, cluster, writer, upgrade string, data any) event.Event {
+	e := event.New()
+	e.SetType(string(t))
+	e.SetID(id)
+	e.SetSource(Source(cluster, writer))
+	e.SetSubject(upgrade)
+	e.SetDataSchema(SchemaURI(t))
+	e.SetExtension(ExtPartitionKey, cluster)
+	e.SetExtension(ExtCorrelation, upgrade)
+	if err := e.SetData(event.ApplicationJSON, data); err != nil {
+		panic(fmt.Sprintf("payload of %s does not encode: %v", t, err))
+	}
+	return e
+}
+
+// Caused builds the event that writer states because of cause. Its id is a function of cause, writer, type and
+// ordinal n, so that a handler that runs twice states the same event twice and the history keeps one.
+func Caused(cause event.Event, writer string, t Type, n int, data any) event.Event {
+	e := New(t, DerivedID(cause.ID(), writer, t, n), Cluster(cause), writer, cause.Subject(), data)
+	e.SetExtension(ExtCausation, cause.ID())
+	if tp, ok := cause.Extensions()[ExtTraceParent].(string); ok {
+		e.SetExtension(ExtTraceParent, tp)
+	}
+	return e
+}
+
+// DerivedID is the id of the n-th event of type t that writer states because of the event with id cause: 26 hex
+// digits of a SHA-256.
+func DerivedID(cause, writer string, t Type, n int) string {
+	h := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n%d", cause, writer, t, n))
+	return hex.EncodeToString(h[:13])
+}
+
+// TypeOf is the event's type.
+func TypeOf(e event.Event) Type { return Type(e.Type()) }
+
+// Cluster is the cluster that the event belongs to.
+func Cluster(e event.Event) string { return ext(e, ExtPartitionKey) }
+
+// Causation is the id of the event that caused e, or "".
+func Causation(e event.Event) string { return ext(e, ExtCausation) }
+
+// Sequence is the event's ordinal in its history, counting from 1, or 0 before it was appended.
+func Sequence(e event.Event) uint64 {
+	var n uint64
+	if _, err := fmt.Sscanf(ext(e, ExtSequence), "%d", &n); err != nil {
+		return 0
+	}
+	return n
+}
+
+// Recorded is when the event was appended, or the zero time.
+func Recorded(e event.Event) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, ext(e, ExtRecorded))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+func ext(e event.Event, name string) string {
+	switch v := e.Extensions()[name].(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// Decode reads the payload of an event as T; unknown fields are an error.
+func Decode[T any](e event.Event) (T, error) {
+	var v T
+	if err := decodeStrict(e.Data(), &v); err != nil {
+		return v, fmt.Errorf("cannot decode %s %s: %w", TypeOf(e).Short(), e.ID(), err)
+	}
+	return v, nil
+}
+
+func decodeStrict(data []byte, into any) error {
+	dec := json.NewDecoder(strings.NewReader(string(data)))
+	dec.DisallowUnknownFields()
+	return dec.Decode(into)
+}

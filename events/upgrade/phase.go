@@ -61,7 +61,9 @@ func (p Phase) Dark() bool { return p == Pivot }
 func (p Phase) Open() bool { return p != Idle }
 
 // InNewRoot says that the node has reported the new root and has not been asked to leave it.
-func (p Phase) InNewRoot() bool { return p.in(inNewRoot) || p == Confirmed || p == Failing || p == Upgraded }
+func (p Phase) InNewRoot() bool {
+	return p.in(inNewRoot) || p == Confirmed || p == Failing || p == Upgraded
+}
 
 // Stage is the stage of the ImageBasedUpgrade that the phase belongs to.
 func (p Phase) Stage() events.Stage {
@@ -89,7 +91,7 @@ func (p Phase) ValidNextStages() []events.Stage {
 		return []events.Stage{events.StageIdle, events.StageUpgrade}
 	case p == Upgraded:
 		return []events.Stage{events.StageIdle, events.StageRollback}
-	case p.in(inNewRoot), p == RollbackFailed:
+	case p.in(inNewRoot), p == Failing, p == RollbackFailed:
 		return []events.Stage{events.StageRollback}
 	}
 	return []events.Stage{}

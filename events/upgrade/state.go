@@ -23,12 +23,12 @@ type State struct {
 	Through events.Stage       `json:"through,omitempty"`
 	Attempt int                `json:"attempt"`
 
-	Checks  []events.Check     `json:"checks,omitempty"`
-	Seed    events.Seed        `json:"seed"`
-	Origin  events.Cluster     `json:"origin"`        // the cluster before the upgrade
-	Old     *events.Deployment `json:"old,omitempty"` // the way back
-	New     *events.Deployment `json:"new,omitempty"` // the seed's
-	Backups []events.BackupRef `json:"backups,omitempty"`
+	Checks  []events.Check         `json:"checks,omitempty"`
+	Seed    events.Seed            `json:"seed"`
+	Origin  events.ClusterIdentity `json:"origin"`        // the cluster before the upgrade
+	Old     *events.Deployment     `json:"old,omitempty"` // the way back
+	New     *events.Deployment     `json:"new,omitempty"` // the seed's
+	Backups []events.BackupRef     `json:"backups,omitempty"`
 
 	// BackupsDone: every backup is complete, or there was explicitly none.
 	BackupsDone bool `json:"backupsDone"`

@@ -44,7 +44,7 @@ var Reactions = []Reaction{
 
 	{"rollback", events.TypeUpgradeFailed, types(events.TypeRollbackStarted)},
 	{"rollback", events.TypePivotCompleted, types(events.TypeRollbackStarted)}, // only where nobody awaits the new root
-	{"rollback", events.TypeRollbackStarted, types(events.TypeNodeRollbackRequested)},
+	{"rollback", events.TypeRollbackStarted, types(events.TypeNodeRollbackRequested, events.TypeRollbackFailed)},
 	{"rollback", events.TypeNodeRollbackCompleted, types(events.TypeUpgradeFailed, events.TypeRollbackCompleted)},
 	{"rollback", events.TypeNodeRollbackFailed, types(events.TypeRollbackFailed)},
 

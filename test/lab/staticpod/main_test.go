@@ -46,15 +46,13 @@ func behave(what string) int {
 		for range term {
 			fmt.Println("asked to end")
 		}
-	case "serve":
+	case "serve": // holds a port, ends when asked
 		listener, err := net.Listen("tcp", os.Getenv("ADDRESS"))
 		if err != nil {
 			return 1
 		}
 		defer func() { _ = listener.Close() }()
-		for range term {
-			continue
-		}
+		<-term
 	}
 	return 0
 }

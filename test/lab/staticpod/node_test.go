@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -153,6 +154,9 @@ func freePorts(t *testing.T, count int) []int {
 	}
 	return ports
 }
+
+// loopback is the TCP address of a port on 127.0.0.1.
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // answers reports whether something listens at a TCP address.
 func answers(address string) bool {

@@ -21,8 +21,9 @@
 //     args become the arguments, the first of them being argv[0].
 //  4. A process that ends is started again after 0.2 s, doubling to 5 s, or from 0.2 s
 //     again once it ran for longer than 10 s.
-//  5. A pod ends by SIGTERM and, 5 s later, SIGKILL. If the runner itself is killed,
-//     the kernel kills its processes.
+//  5. A pod ends by SIGTERM and, 5 s later, SIGKILL; at the end of the runner after
+//     the pods that waited for it. If the runner is killed, the kernel kills its
+//     processes.
 package staticpod
 
 import (
@@ -57,14 +58,12 @@ func (r *Runner) Run(ctx context.Context) error {
 	if err := os.MkdirAll(r.Logs, 0o755); err != nil {
 		return fmt.Errorf("cannot make the log directory: %w", err)
 	}
-	ctx, stop := context.WithCancel(ctx)
 	node := &node{Runner: r, files: map[string]*file{}, probes: map[string]string{}}
-	defer node.pods.Wait()
-	defer stop()
+	defer node.endAll()
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
 	for {
-		node.sync(ctx)
+		node.sync(context.WithoutCancel(ctx)) // endAll ends the pods, in order
 		select {
 		case <-ctx.Done():
 			return nil
@@ -78,7 +77,6 @@ type node struct {
 	*Runner
 	files   map[string]*file // by name
 	problem string           // why the folder could not be read the last time
-	pods    sync.WaitGroup
 
 	mu     sync.Mutex
 	probes map[string]string // TCP address of a pod's startupProbe, by pod name
@@ -93,9 +91,10 @@ type file struct {
 
 // pod is one started pod.
 type pod struct {
-	name string
-	stop context.CancelFunc
-	done chan struct{} // closed when its last process has ended
+	name  string
+	after string // the pod it waited for, or ""
+	stop  context.CancelFunc
+	done  chan struct{} // closed when its last process, and its predecessor's, have ended
 }
 
 // sync makes the running pods follow the folder.
@@ -143,18 +142,18 @@ func (n *node) syncFile(ctx context.Context, name string, content []byte) {
 // start starts a pod as soon as its predecessor, which may be nil, has ended.
 func (n *node) start(ctx context.Context, manifest *corev1.Pod, predecessor *pod) *pod {
 	ctx, stop := context.WithCancel(ctx)
-	started := &pod{name: manifest.Name, stop: stop, done: make(chan struct{})}
+	started := &pod{name: manifest.Name, after: manifest.Annotations[AfterAnnotation], stop: stop, done: make(chan struct{})}
 	n.mu.Lock()
 	n.probes[manifest.Name] = probeAddress(manifest)
 	n.mu.Unlock()
-	n.pods.Go(func() {
+	go func() {
 		defer close(started.done)
 		defer stop()
 		if predecessor != nil {
 			<-predecessor.done
 		}
 		n.run(ctx, manifest)
-	})
+	}()
 	return started
 }
 
@@ -167,6 +166,35 @@ func (n *node) end(p *pod) {
 	delete(n.probes, p.name)
 	n.mu.Unlock()
 	p.stop()
+}
+
+// endAll ends all pods and waits: those first that no other pod has waited for. An
+// API server takes a second to end while its etcd answers, and the whole grace
+// period when it does not.
+func (n *node) endAll() {
+	var left []*pod
+	for _, f := range n.files {
+		if f.pod != nil {
+			left = append(left, f.pod)
+		}
+	}
+	for len(left) > 0 {
+		needed := map[string]bool{}
+		for _, p := range left {
+			needed[p.after] = true
+		}
+		last := slices.DeleteFunc(slices.Clone(left), func(p *pod) bool { return needed[p.name] })
+		if len(last) == 0 { // they wait for each other
+			last = left
+		}
+		for _, p := range last {
+			p.stop()
+		}
+		for _, p := range last {
+			<-p.done
+		}
+		left = slices.DeleteFunc(slices.Clone(left), func(p *pod) bool { return slices.Contains(last, p) })
+	}
 }
 
 // probe returns the TCP address that tells whether the named pod has started. It

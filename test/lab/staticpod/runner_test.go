@@ -112,7 +112,7 @@ func TestWaitsForAnotherPod(t *testing.T) {
 	if n.podLog("a") != "" {
 		t.Error("the pod started before the other one's port answered")
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	listener, err := net.Listen("tcp", loopback(port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestWaitsForAnotherPod(t *testing.T) {
 
 func TestKillsWhatDoesNotEnd(t *testing.T) {
 	n := nodeWithTestImage(t)
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePorts(t, 1)[0]))
+	address := loopback(freePorts(t, 1)[0])
 	n.put("a.yaml", manifest(t, "a", "test:1", nil, env(behaviour, "cling"), env("ADDRESS", address)))
 	_, stop := n.run()
 	eventually(t, "the process's child serves", func() bool { return answers(address) })
@@ -136,5 +136,22 @@ func TestKillsWhatDoesNotEnd(t *testing.T) {
 	}
 	if answers(address) {
 		t.Error("the process's child outlived it")
+	}
+}
+
+func TestEndsInReverseOrder(t *testing.T) {
+	n := nodeWithTestImage(t)
+	port := freePorts(t, 1)[0]
+	n.put("1.yaml", manifest(t, "a", "test:1", nil, env(behaviour, "serve"), env("ADDRESS", loopback(port)), probed(port)))
+	n.put("2.yaml", manifest(t, "b", "test:1", nil, env(behaviour, "run"), after("a")))
+	// Two that wait for each other neither start nor keep the others from ending.
+	n.put("3.yaml", manifest(t, "c", "test:1", nil, env(behaviour, "run"), after("d")))
+	n.put("4.yaml", manifest(t, "d", "test:1", nil, env(behaviour, "run"), after("c")))
+	log, stop := n.run()
+	eventually(t, "the pod starts", func() bool { return strings.Contains(n.podLog("b"), "started") })
+	stop()
+	first, second := strings.Index(log.String(), "msg=ended pod=b"), strings.Index(log.String(), "msg=ended pod=a")
+	if first < 0 || second < first {
+		t.Errorf("the pod did not end before the one it had waited for:\n%s", log)
 	}
 }

@@ -18,13 +18,16 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/reroot-dev/reroot/test/lab/build"
 )
 
 var (
-	namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
-	configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	namespaces      = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	configMaps      = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	serviceAccounts = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
 )
 
 // binaries builds, or finds in the cache, third-party executables.
@@ -37,12 +40,11 @@ func binaries(t *testing.T, names ...string) map[string]string {
 	return paths
 }
 
-// controlPlane is a node whose manifests are etcd and kube-apiserver.
+// controlPlane is a node whose manifests are etcd, kube-apiserver and
+// kube-controller-manager.
 type controlPlane struct {
 	*testNode
-	pki    *pki
 	client *rest.Config
-	server string
 }
 
 // newControlPlane writes the manifests, keys and certificates of a control plane.
@@ -50,8 +52,9 @@ func newControlPlane(t *testing.T) *controlPlane {
 	t.Helper()
 	executables := binaries(t, "hyperkube", "etcd-3.5")
 	n := newNode(t, map[string]string{
-		"etcd-3.5":               executables["etcd-3.5"],
-		"kube-apiserver-v1.37.2": executables["hyperkube"],
+		"etcd-3.5":                        executables["etcd-3.5"],
+		"kube-apiserver-v1.37.2":          executables["hyperkube"],
+		"kube-controller-manager-v1.37.2": executables["hyperkube"],
 	})
 	certs := newPKI(t, filepath.Join(n.dir, "pki"))
 	certs.serving("serving")
@@ -71,12 +74,33 @@ func newControlPlane(t *testing.T) *controlPlane {
 		"--client-ca-file=" + certs.path("ca.crt"), "--tls-cert-file=" + certs.path("serving.crt"), "--tls-private-key-file=" + certs.path("serving.key"),
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-signing-key-file=" + certs.path("service-accounts.key"), "--service-account-key-file=" + certs.path("service-accounts.crt"),
-	}, after("etcd")))
-	server := fmt.Sprintf("https://127.0.0.1:%d", ports[2])
-	return &controlPlane{n, certs, &rest.Config{
-		Host: server, QPS: -1,
+	}, after("etcd"), probed(ports[2])))
+	c := &controlPlane{n, &rest.Config{
+		Host: "https://" + loopback(ports[2]), QPS: -1,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: certs.path("ca.crt"), CertFile: certs.path("admin.crt"), KeyFile: certs.path("admin.key")},
-	}, server}
+	}}
+	c.put("kube-controller-manager.yaml", manifest(t, "kube-controller-manager", "lab.reroot.dev/kube-controller-manager:v1.37.2", []string{
+		"kube-controller-manager", "--kubeconfig=" + c.kubeconfig(), "--leader-elect=false", "--secure-port=0",
+		"--use-service-account-credentials=true", "--service-account-private-key-file=" + certs.path("service-accounts.key"), "--root-ca-file=" + certs.path("ca.crt"),
+	}, after("kube-apiserver")))
+	return c
+}
+
+// kubeconfig writes the administrator's kubeconfig and returns its path.
+func (c *controlPlane) kubeconfig() string {
+	c.t.Helper()
+	tls := c.client.TLSClientConfig
+	name := filepath.Join(c.dir, "admin.kubeconfig")
+	err := clientcmd.WriteToFile(api.Config{
+		Clusters:       map[string]*api.Cluster{"lab": {Server: c.client.Host, CertificateAuthority: tls.CAFile}},
+		AuthInfos:      map[string]*api.AuthInfo{"admin": {ClientCertificate: tls.CertFile, ClientKey: tls.KeyFile}},
+		Contexts:       map[string]*api.Context{"lab": {Cluster: "lab", AuthInfo: "admin"}},
+		CurrentContext: "lab",
+	}, name)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return name
 }
 
 // start starts lab-kubelet. The returned function ends it by a signal and
@@ -116,7 +140,7 @@ func (c *controlPlane) get(path string) string {
 		c.t.Fatal(err)
 	}
 	defer client.CloseIdleConnections()
-	response, err := client.Get(c.server + path)
+	response, err := client.Get(c.client.Host + path)
 	if err != nil {
 		return ""
 	}
@@ -176,6 +200,10 @@ func TestControlPlane(t *testing.T) {
 	}
 	client := dynamic.NewForConfigOrDie(c.client)
 	create(t, client, namespaces, "", object("v1", "Namespace", "shop", nil))
+	eventually(t, "the controller manager gives a namespace its service account", func() bool {
+		_, err := in(client, serviceAccounts, "shop").Get(t.Context(), "default", metav1.GetOptions{})
+		return err == nil
+	})
 
 	before := c.processes()
 	if err := syscall.Kill(before["hyperkube"], syscall.SIGKILL); err != nil {

@@ -13,8 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/clientcmd/api"
 )
 
 var (
@@ -141,23 +139,6 @@ func (c *controlPlane) putVelero(client dynamic.Interface, executables map[strin
 		"velero", "server", "--kubeconfig=" + c.kubeconfig(), "--namespace=" + veleroNamespace, "--plugin-dir=" + plugins,
 		"--metrics-address=" + loopback(ports[1]), "--profiler-address=" + loopback(ports[2]), "--store-validation-frequency=10s",
 	}, env("VELERO_NAMESPACE", veleroNamespace), after("s3")))
-}
-
-// kubeconfig writes the administrator's kubeconfig.
-func (c *controlPlane) kubeconfig() string {
-	c.t.Helper()
-	tls := c.client.TLSClientConfig
-	name := filepath.Join(c.dir, "admin.kubeconfig")
-	err := clientcmd.WriteToFile(api.Config{
-		Clusters:       map[string]*api.Cluster{"lab": {Server: c.server, CertificateAuthority: tls.CAFile}},
-		AuthInfos:      map[string]*api.AuthInfo{"admin": {ClientCertificate: tls.CertFile, ClientKey: tls.KeyFile}},
-		Contexts:       map[string]*api.Context{"lab": {Cluster: "lab", AuthInfo: "admin"}},
-		CurrentContext: "lab",
-	}, name)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return name
 }
 
 // await waits until Velero has brought an object to a phase.

@@ -82,6 +82,9 @@ func (s *State) enter(to Phase, e event.Event) {
 		at = e.Time()
 	}
 	s.History = clocked(s.History, s.Phase, to, at)
+	if to.in(results) {
+		s.Result = to
+	}
 	s.Phase, s.PhaseSince, s.PhaseCause, s.Overdue = to, at, e.ID(), false
 }
 
@@ -110,7 +113,7 @@ func clocked(h []StageTime, from, to Phase, at time.Time) []StageTime {
 
 // completes says that a phase is the end of its stage, not something that takes time.
 func completes(p Phase) bool {
-	return p.in([]Phase{Idle, Prepared, Upgraded, RolledBack, PrepFailed, UpgradeFailed, RollbackFailed, CleanupFailed})
+	return p.in(results) || p.in([]Phase{Idle, Prepared, CleanupFailed})
 }
 
 // learn takes from the event what the state keeps. Facts are learnt whether or not they were expected.
@@ -149,10 +152,15 @@ func (s *State) learn(t events.Type, e event.Event, expected bool) error {
 	case events.TypeBackupFailed, events.TypeManifestsFailed, events.TypeRestoreFailed, events.TypeRollbackFailed, events.TypeIdleFailed:
 		return read(e, func(p events.Failure) error { s.Failure = &p; return nil })
 	case events.TypeRollbackStarted:
+		if s.Old == nil || s.Pivots == 0 {
+			return s.refuse(t, "the node has not been asked to leave the old root")
+		}
 		return read(e, func(p events.RollbackStarted) error { s.Trigger = p.Trigger; return nil })
-	case events.TypeUpgradeCompleted, events.TypeIdleReached:
-		if t == events.TypeUpgradeCompleted || s.Phase == Aborting {
-			s.Failure = nil
+	case events.TypeUpgradeCompleted:
+		s.Failure = nil
+	case events.TypeIdleReached:
+		if s.Result == "" || s.Result == Upgraded {
+			s.Failure = nil // what went wrong while cleaning up is mended
 		}
 	case events.TypeNodeOverdue:
 		return read(e, func(p events.Overdue) error { return s.alert(p) })

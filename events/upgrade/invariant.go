@@ -30,6 +30,9 @@ func Check(before, after State) error {
 	if entered && after.Phase == RolledBack {
 		claim(same(after.Booted, after.Old), "rollback completed although the node does not report the old root")
 	}
+	if entered && before.Phase == Aborting && after.Phase == Idle {
+		claim(after.New == nil || !same(after.Booted, after.New), "aborted although the node runs the new root")
+	}
 	if after.Phase == Finalizing {
 		claim(after.Confirmed || before.Phase != Upgraded, "finalize before confirm")
 	}

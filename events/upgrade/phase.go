@@ -51,6 +51,7 @@ var (
 	abortable     = join(prepPhases, []Phase{Prepared, PrepFailed}, beforePivot, []Phase{UpgradeFailed, CleanupFailed})
 	finalizable   = []Phase{Upgraded, RolledBack, CleanupFailed}
 	rollbackable  = join(inNewRoot, []Phase{Failing, Upgraded, RollbackFailed})
+	results       = []Phase{Upgraded, RolledBack, PrepFailed, UpgradeFailed, RollbackFailed}
 	everywhereBut = func(p ...Phase) []Phase { return without(Phases, p) }
 )
 

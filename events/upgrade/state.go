@@ -33,13 +33,16 @@ type State struct {
 	// BackupsDone: every backup is complete, or there was explicitly none.
 	BackupsDone bool `json:"backupsDone"`
 	// Pivots counts node.pivot.requested in this attempt: never more than one.
-	Pivots     int                 `json:"pivots"`
-	Restores   []events.RestoreRef `json:"restores,omitempty"`
-	Confirmed  bool                `json:"confirmed"` // the node keeps the new root
-	Trigger    events.Trigger      `json:"trigger,omitempty"`
-	Failure    *events.Failure     `json:"failure,omitempty"`
-	Overdue    bool                `json:"overdue"`
-	Rejections int                 `json:"rejections"` // stage.rejected events of this upgrade
+	Pivots    int                 `json:"pivots"`
+	Restores  []events.RestoreRef `json:"restores,omitempty"`
+	Confirmed bool                `json:"confirmed"` // the node keeps the new root
+	Trigger   events.Trigger      `json:"trigger,omitempty"`
+	Failure   *events.Failure     `json:"failure,omitempty"`
+	// Result is how the upgrade ended last: Upgraded, RolledBack, PrepFailed, UpgradeFailed or RollbackFailed; "" while
+	// it has not, and when it was aborted.
+	Result     Phase `json:"result,omitempty"`
+	Overdue    bool  `json:"overdue"`
+	Rejections int   `json:"rejections"` // stage.rejected events of this upgrade
 
 	// As the node last reported.
 	Booted *events.Deployment `json:"booted,omitempty"`

@@ -44,7 +44,7 @@ var Reactions = []Reaction{
 
 	{"rollback", events.TypeUpgradeFailed, types(events.TypeRollbackStarted)},
 	{"rollback", events.TypePivotCompleted, types(events.TypeRollbackStarted)}, // only where nobody awaits the new root
-	{"rollback", events.TypeRollbackStarted, types(events.TypeNodeRollbackRequested, events.TypeRollbackFailed)},
+	{"rollback", events.TypeRollbackStarted, types(events.TypeNodeRollbackRequested)},
 	{"rollback", events.TypeNodeRollbackCompleted, types(events.TypeUpgradeFailed, events.TypeRollbackCompleted)},
 	{"rollback", events.TypeNodeRollbackFailed, types(events.TypeRollbackFailed)},
 
@@ -124,7 +124,7 @@ var Rules = map[events.Type]Rule{
 	events.TypeUpgradeCompleted: {[]Phase{Confirmed}, Upgraded},
 	events.TypeUpgradeFailed:    {join(beforePivot, inNewRoot, []Phase{Failing, BackOnOld}), ""}, // see upgradeFailed
 
-	events.TypeRollbackStarted:       {join(rollbackable, abortable, cleaning), RollingBack},
+	events.TypeRollbackStarted:       {join(rollbackable, abortable, cleaning, []Phase{BackOnOld, RolledBack}), RollingBack},
 	events.TypeNodeRollbackRequested: {[]Phase{RollingBack}, ""},
 	events.TypeNodeRollbackCompleted: {join([]Phase{Pivot, RollingBack, RollbackFailed, Failing, Confirmed, Upgraded}, inNewRoot), BackOnOld},
 	events.TypeNodeRollbackFailed:    {[]Phase{RollingBack}, ""},

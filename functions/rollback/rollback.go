@@ -11,6 +11,7 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/upgrade"
+	"github.com/reroot-dev/reroot/functions"
 )
 
 // Name of the function.
@@ -52,9 +53,7 @@ func goesBackItself(s upgrade.State) bool {
 
 func command(s upgrade.State, e event.Event, say func(events.Type, any) event.Event) ([]event.Event, error) {
 	if s.Old == nil {
-		return []event.Event{say(events.TypeRollbackFailed, events.RollbackFailed{Failure: events.Failure{
-			Reason: events.ReasonRollbackFailed, Message: "no old root is known", Next: "look at the node with: ostree admin status",
-		}})}, nil
+		return nil, &functions.Fail{Reason: events.ReasonInternal, Err: fmt.Errorf("cannot roll back: no old root is known")}
 	}
 	return []event.Event{say(events.TypeNodeRollbackRequested, events.NodeRollbackRequested{
 		Command: events.Command{Attempt: s.Attempt, For: s.New, NotAfter: events.Recorded(e).Add(s.Spec.Budget() + upgrade.OverdueGrace)},

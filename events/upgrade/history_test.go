@@ -1,0 +1,163 @@
+package upgrade_test
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/events/upgrade"
+)
+
+var (
+	oldRoot = events.Deployment{Stateroot: "rhcos_4.16.0", Commit: hex64("a"), Serial: 0}
+	newRoot = events.Deployment{Stateroot: "rhcos_4.17.0", Commit: hex64("b"), Serial: 0}
+	epoch   = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+)
+
+func hex64(digit string) (s string) {
+	for range 64 {
+		s += digit
+	}
+	return s
+}
+
+// story makes events as a history would hold them: n-th event, a minute after the one before.
+type story struct {
+	n       int
+	upgrade string
+}
+
+// tell builds the next event of type t with a plausible payload for the state, in which over replaces fields.
+func (y *story) tell(s upgrade.State, t events.Type, over map[string]any) event.Event {
+	y.n++
+	d, _ := events.Lookup(t)
+	writer := d.Writers[0]
+	switch writer {
+	case "user":
+		writer = "users/alice"
+	case "node", "source":
+	default:
+		writer = "functions/" + writer
+	}
+	data := payload(s, t)
+	if len(over) > 0 {
+		data = merged(data, over)
+	}
+	e := events.New(t, fmt.Sprintf("e%d", y.n), "edge-1", writer, y.upgrade, data)
+	at := epoch.Add(time.Duration(y.n) * time.Minute)
+	e.SetTime(at)
+	e.SetExtension(events.ExtRecorded, at.Format(time.RFC3339Nano))
+	return e
+}
+
+func merged(data any, over map[string]any) map[string]any {
+	b, _ := json.Marshal(data)
+	var m map[string]any
+	if err := json.Unmarshal(b, &m); err != nil {
+		panic(err)
+	}
+	for k, v := range over {
+		m[k] = v
+	}
+	return m
+}
+
+// payload is what the writer of an event of type t would put into it in state s.
+func payload(s upgrade.State, t events.Type) any {
+	attempt := max(1, s.Attempt)
+	cmd := events.Command{Attempt: attempt, For: s.Booted, NotAfter: epoch.Add(24 * time.Hour)}
+	in := func(d events.Deployment, bootid string) events.Outcome {
+		return events.Outcome{Attempt: attempt, Booted: d, BootID: bootid, Seconds: 1}
+	}
+	before, after, back := in(oldRoot, "boot-1"), in(newRoot, "boot-2"), in(oldRoot, "boot-3")
+	here := before
+	if s.Booted != nil && *s.Booted == newRoot {
+		here = after
+	}
+	fail := func(r events.Reason) events.Failure { return events.Failure{Reason: r, Message: "it went wrong"} }
+	switch t {
+	case events.TypeUpgradeRequested:
+		return events.UpgradeRequested{Through: events.StageUpgrade, Spec: events.UpgradeSpec{
+			SeedImageRef: events.SeedImageRef{Version: "4.17.0", Image: "registry.lab/seed:4.17.0"}}}
+	case events.TypeStageRequested:
+		return events.StageRequested{Stage: events.StageIdle}
+	case events.TypeStageRejected:
+		return events.StageRejected{Stage: events.StageIdle, Reason: events.ReasonIllegalTransition, Message: "no", ValidNextStages: s.Phase.ValidNextStages()}
+	case events.TypePrepStarted:
+		return events.PrepStarted{Attempt: s.Attempt + 1}
+	case events.TypePrepValidated:
+		return events.PrepValidated{Checks: []events.Check{{Name: "version", OK: true, Observed: "4.16.0", Expected: "< 4.17.0"}},
+			Seed:    events.Seed{Image: "registry.lab/seed@sha256:" + hex64("c"), Digest: "sha256:" + hex64("c"), FormatVersion: 4, Version: "4.17.0", Bytes: 1},
+			Cluster: events.ClusterIdentity{ID: "11111111-2222-3333-4444-555555555555", Version: "4.16.0"}}
+	case events.TypePrepCompleted:
+		return events.PrepCompleted{Target: newRoot}
+	case events.TypePrepFailed:
+		return events.PrepFailed{Failure: fail(events.ReasonSeedNotNewer)}
+	case events.TypeSeedpullRequested:
+		return events.SeedpullRequested{Command: cmd, Seed: s.Seed, Stateroot: newRoot.Stateroot}
+	case events.TypeSeedpullCompleted:
+		return events.SeedpullCompleted{Outcome: before, Target: newRoot, Digest: "sha256:" + hex64("c"), Bytes: 1}
+	case events.TypePrecacheRequested:
+		return events.PrecacheRequested{Command: cmd, Stateroot: newRoot.Stateroot}
+	case events.TypePrecacheCompleted:
+		return events.PrecacheCompleted{Outcome: before, Total: 2, Pulled: 1, Present: 1}
+	case events.TypeBackupCompleted:
+		return events.BackupCompleted{Backups: []events.BackupRef{}}
+	case events.TypePivotRequested:
+		return events.PivotRequested{Command: cmd, Target: newRoot, BudgetSeconds: 1800}
+	case events.TypeCryptoregenRequested:
+		return events.CryptoregenRequested{Command: cmd}
+	case events.TypeReconfigureRequested:
+		return events.ReconfigureRequested{Command: cmd}
+	case events.TypePivotCompleted:
+		return events.PivotCompleted{Outcome: after, From: oldRoot}
+	case events.TypeCryptoregenCompleted:
+		return events.CryptoregenCompleted{Outcome: after, Regenerated: 40, Kept: 4}
+	case events.TypeReconfigureCompleted:
+		return events.ReconfigureCompleted{Outcome: after, ClusterID: s.Origin.ID}
+	case events.TypeManifestsApplied:
+		return events.ManifestsApplied{}
+	case events.TypeRestoreCompleted:
+		return events.RestoreCompleted{Restores: []events.RestoreRef{}}
+	case events.TypeConfirmRequested:
+		return events.ConfirmRequested{Command: cmd}
+	case events.TypeConfirmCompleted:
+		return events.ConfirmCompleted{Outcome: after}
+	case events.TypeUpgradeCompleted:
+		return events.UpgradeCompleted{Booted: newRoot}
+	case events.TypeUpgradeFailed:
+		return events.UpgradeFailed{Failure: fail(events.ReasonRestoreFailed), AfterPivot: s.Phase.InNewRoot()}
+	case events.TypeRollbackStarted:
+		return events.RollbackStarted{Trigger: events.TriggerUser}
+	case events.TypeNodeRollbackRequested:
+		return events.NodeRollbackRequested{Command: cmd, Target: oldRoot, Trigger: cmp.Or(s.Trigger, events.TriggerUser)}
+	case events.TypeNodeRollbackCompleted:
+		return events.NodeRollbackCompleted{Outcome: back, Trigger: events.TriggerUser}
+	case events.TypeRollbackCompleted:
+		return events.RollbackCompleted{Trigger: events.TriggerUser, Booted: oldRoot}
+	case events.TypeCleanupRequested:
+		return events.CleanupRequested{Command: cmd, Remove: s.Removable()}
+	case events.TypeCleanupCompleted:
+		return events.CleanupCompleted{Outcome: here, Removed: s.Removable()}
+	case events.TypeNodeOverdue:
+		return events.Overdue{Wait: string(s.Phase), Since: s.PhaseSince}
+	case events.TypeDeadlinePassed:
+		return events.DeadlinePassed{Wait: string(s.Phase), Until: s.PhaseSince.Add(time.Hour)}
+	case events.TypeJournalRestarted:
+		return events.JournalRestarted{Quarantined: "edge-1.1", Message: "chain broken", Booted: &oldRoot}
+	case events.TypeUpgradeStarted, events.TypeFinalizeStarted, events.TypeAbortStarted, events.TypeIdleReached:
+		return struct{}{}
+	case events.TypePivotFailed, events.TypeSeedpullFailed, events.TypePrecacheFailed:
+		return events.NodeFailure{Outcome: before, Failure: fail(events.ReasonImportFailed), Untouched: true}
+	case events.TypeCryptoregenFailed:
+		return events.NodeFailure{Outcome: after, Failure: fail(events.ReasonCryptoFailed)}
+	}
+	if d, _ := events.Lookup(t); d.Kind == events.Fact {
+		return events.NodeFailure{Outcome: here, Failure: fail(events.ReasonConfirmFailed)}
+	}
+	return fail(events.ReasonBackupFailed)
+}

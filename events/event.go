@@ -3,9 +3,9 @@ package events
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,10 +44,14 @@ func ValidUpgrade(id string) bool { return upgradeID.MatchString(id) }
 // Source("edge-1", "node") or Source("edge-1", "users/alice").
 func Source(cluster, writer string) string { return "/clusters/" + cluster + "/" + writer }
 
-// Writer is the inverse of [Source]: the last path element for functions ("backup"), else "node", "user", "source".
+// Writer says who writes as source, in the catalogue's terms: a function's name ("backup"), "user", or what follows
+// the cluster ("node", "source", "runtime"). It is "" when source is not made by [Source].
 func Writer(source string) string {
-	parts := strings.Split(strings.TrimPrefix(source, "/clusters/"), "/")
+	path, ok := strings.CutPrefix(source, "/clusters/")
+	parts := strings.Split(path, "/")
 	switch {
+	case !ok || parts[0] == "":
+		return ""
 	case len(parts) == 3 && parts[1] == "functions":
 		return parts[2]
 	case len(parts) == 3 && parts[1] == "users":
@@ -104,8 +108,8 @@ func Causation(e event.Event) string { return ext(e, ExtCausation) }
 
 // Sequence is the event's ordinal in its history, counting from 1, or 0 before it was appended.
 func Sequence(e event.Event) uint64 {
-	var n uint64
-	if _, err := fmt.Sscanf(ext(e, ExtSequence), "%d", &n); err != nil {
+	n, err := strconv.ParseUint(ext(e, ExtSequence), 10, 64)
+	if err != nil {
 		return 0
 	}
 	return n
@@ -131,17 +135,12 @@ func ext(e event.Event, name string) string {
 	}
 }
 
-// Decode reads the payload of an event as T; unknown fields are an error.
+// Decode reads the payload of an event as T, its type's payload. Unknown and repeated fields are an error; an event
+// that [Validate] passed has none.
 func Decode[T any](e event.Event) (T, error) {
 	var v T
 	if err := decodeStrict(e.Data(), &v); err != nil {
 		return v, fmt.Errorf("cannot decode %s %s: %w", TypeOf(e).Short(), e.ID(), err)
 	}
 	return v, nil
-}
-
-func decodeStrict(data []byte, into any) error {
-	dec := json.NewDecoder(strings.NewReader(string(data)))
-	dec.DisallowUnknownFields()
-	return dec.Decode(into)
 }

@@ -111,5 +111,15 @@ const (
 )
 
 func (k Kind) String() string {
-	return [...]string{"unknown", "request", "decision", "fact", "ephemeral"}[k]
+	switch k {
+	case Request:
+		return "request"
+	case Decision:
+		return "decision"
+	case Fact:
+		return "fact"
+	case Ephemeral:
+		return "ephemeral"
+	}
+	return "unknown"
 }

@@ -52,7 +52,7 @@ func problems(e *jsonschema.ValidationError, doc any) []Problem {
 // leaves collects the innermost causes: those are what a person can mend.
 func leaves(e *jsonschema.ValidationError, doc any, into []Problem) []Problem {
 	if k, ok := e.ErrorKind.(*kind.PropertyNames); ok { // its causes speak of the name as if it were a value
-		return append(into, Problem{at(e.InstanceLocation, doc, k.Property), "not " + title(e.SchemaURL+"/propertyNames")})
+		return append(into, Problem{at(e.InstanceLocation, doc, k.Property), "not " + title(e.SchemaURL)})
 	}
 	for _, c := range e.Causes {
 		into = leaves(c, doc, into)

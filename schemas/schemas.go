@@ -33,7 +33,15 @@ func Name(eventType, prefix string) string { return strings.TrimPrefix(eventType
 
 // Validate checks a payload against the schema of the event type with that name and reports the problems, at most
 // [MaxProblems] of them, sorted by path. The caller bounds the size of doc.
-func Validate(name string, doc []byte) []Problem { return validate("events/"+name+".json", doc) }
+func Validate(name string, doc []byte) []Problem {
+	file := "events/" + name + ".json"
+	if _, known := library.schemas.Load(file); !known {
+		if _, err := fs.Stat(FS, file); err != nil {
+			return []Problem{{Message: "there is no contract " + name}}
+		}
+	}
+	return validate(file, doc)
+}
 
 // ValidateEnvelope checks an event in structured mode (CloudEvents JSON format) against envelope.json, which says
 // nothing about its data but that it is an object. It reports as [Validate] does.

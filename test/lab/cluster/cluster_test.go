@@ -1,0 +1,227 @@
+package cluster_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/reroot-dev/reroot/test/lab/build"
+	"github.com/reroot-dev/reroot/test/lab/cluster"
+)
+
+// world is two clusters that have nothing in common, at rest.
+type world struct {
+	seed, target *cluster.Cluster
+	programs     map[string]string
+}
+
+func newWorld(t *testing.T) world {
+	t.Helper()
+	programs, err := build.Binaries(t.Context(), os.Stderr, "hyperkube", "etcd-3.5", "etcd-3.6")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := world{programs: programs}
+	w.seed = w.provision(t, "seed", "4.18.0", "3.6", nil)
+	w.target = w.provision(t, "target", "4.17.0", "3.5", &cluster.BackupStore{
+		URL: "http://127.0.0.1:9", Bucket: "backups", AccessKey: "lab", SecretKey: "lab",
+	})
+	return w
+}
+
+func (w world) provision(t *testing.T, name, version, etcd string, store *cluster.BackupStore) *cluster.Cluster {
+	t.Helper()
+	ports := freePorts(t, 5)
+	dir := t.TempDir()
+	start := time.Now()
+	c, err := cluster.Provision(t.Context(), cluster.Options{
+		Identity: cluster.Identity{
+			ClusterName: name, BaseDomain: "lab.example", InfraID: name + "-x7k2p", ClusterID: "6b0b4dba-45e4-4b7e-8d8d-" + map[string]string{"seed": "1f5a3c3f2a01", "target": "1f5a3c3f2a02"}[name],
+			Hostname: name + "-node", NodeIP: "192.168.126.10", Version: version, Etcd: etcd,
+			APIPort: ports[0], EtcdClientPort: ports[1], EtcdPeerPort: ports[2], VeleroMetricsPort: ports[3], VeleroProfilerPort: ports[4],
+		},
+		Etc: filepath.Join(dir, "etc"), Var: filepath.Join(dir, "var"), Auth: filepath.Join(dir, "auth"),
+		Programs: w.programs, Backup: store, KernelArguments: []string{"systemd.unified_cgroup_hierarchy=1"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("provisioned %s in %s", name, time.Since(start).Round(time.Millisecond))
+	return c
+}
+
+// serve starts a cluster from its directories and returns its administrator.
+func (w world) serve(t *testing.T, c *cluster.Cluster) *rest.Config {
+	t.Helper()
+	start := time.Now()
+	cp, err := cluster.Start(t.Context(), cluster.StartOptions{Etc: c.Etc, Var: c.Var, Programs: w.programs, Identity: c.Identity})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cp.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Logf("started %s in %s", c.Identity.ClusterName, time.Since(start).Round(time.Millisecond))
+	config, err := clientcmd.BuildConfigFromFlags("", c.AdminKubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func freePorts(t *testing.T, n int) []int {
+	t.Helper()
+	var ports []int
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
+	}
+	return ports
+}
+
+func TestProvision(t *testing.T) {
+	w := newWorld(t)
+	target, seed := w.serve(t, w.target), w.serve(t, w.seed)
+
+	t.Run("cluster version", func(t *testing.T) {
+		for config, c := range map[*rest.Config]*cluster.Cluster{target: w.target, seed: w.seed} {
+			version := get(t, config, "config.openshift.io/v1/clusterversions", "", "version")
+			id, _, _ := unstructured.NestedString(version.Object, "spec", "clusterID")
+			desired, _, _ := unstructured.NestedString(version.Object, "status", "desired", "version")
+			if id != c.Identity.ClusterID || desired != c.Identity.Version {
+				t.Errorf("cluster %s: id %s, version %s", c.Identity.ClusterName, id, desired)
+			}
+		}
+	})
+	t.Run("other cluster's administrator is refused", func(t *testing.T) {
+		// The stranger knows where the server is and trusts it.
+		stranger := rest.CopyConfig(seed)
+		stranger.Host, stranger.TLSClientConfig.CAData, stranger.TLSClientConfig.ServerName = target.Host, target.CAData, target.ServerName
+		_, err := client(t, stranger).CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{})
+		if !apierrors.IsUnauthorized(err) {
+			t.Errorf("got %v, want unauthorized", err)
+		}
+		// Nor does anybody trust a server of the other cluster.
+		deceived := rest.CopyConfig(seed)
+		deceived.Host = target.Host
+		if _, err := client(t, deceived).Discovery().ServerVersion(); err == nil {
+			t.Error("the target's API server passed for the seed's")
+		}
+	})
+	t.Run("requested token", func(t *testing.T) {
+		request, err := client(t, target).CoreV1().ServiceAccounts("openshift-monitoring").CreateToken(t.Context(), "prometheus-k8s", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkToken(t, target, request.Status.Token, true)
+		checkToken(t, seed, request.Status.Token, false)
+	})
+	t.Run("token in a secret", func(t *testing.T) {
+		checkToken(t, target, w.target.LegacyToken, true)
+		checkToken(t, seed, w.target.LegacyToken, false)
+	})
+	t.Run("node's kubeconfigs", func(t *testing.T) { checkKubeconfigs(t, w.target) })
+	t.Run("workload", func(t *testing.T) {
+		for range 2 { // the second time changes nothing
+			if err := cluster.AddWorkload(t.Context(), target); err != nil {
+				t.Fatal(err)
+			}
+		}
+		get(t, target, "apps/v1/deployments", cluster.WorkloadNamespace, "storefront")
+		get(t, target, "v1/configmaps", cluster.BackupNamespace, cluster.BackupConfigMap)
+	})
+	t.Run("health is reported again for another host name", func(t *testing.T) {
+		renamed := w.seed.Identity
+		renamed.Hostname = "renamed-node"
+		if err := cluster.ReportHealthy(t.Context(), seed, renamed); err != nil {
+			t.Fatal(err)
+		}
+		get(t, seed, "v1/nodes", "", "renamed-node")
+	})
+}
+
+// checkKubeconfigs uses every kubeconfig below the node's /etc/kubernetes.
+func checkKubeconfigs(t *testing.T, c *cluster.Cluster) {
+	for path, user := range map[string]string{
+		"kubeconfig": "system:node:" + c.Identity.Hostname,
+		"static-pod-resources/kube-apiserver-certs/secrets/node-kubeconfigs/localhost.kubeconfig":                "system:admin",
+		"static-pod-resources/kube-apiserver-certs/secrets/node-kubeconfigs/localhost-recovery.kubeconfig":       "system:admin",
+		"static-pod-resources/kube-apiserver-certs/secrets/node-kubeconfigs/lb-ext.kubeconfig":                   "system:admin",
+		"static-pod-resources/kube-apiserver-certs/secrets/node-kubeconfigs/lb-int.kubeconfig":                   "system:admin",
+		"static-pod-resources/kube-controller-manager-pod-3/configmaps/controller-manager-kubeconfig/kubeconfig": "system:kube-controller-manager",
+		"static-pod-resources/velero-pod-1/configmaps/velero-kubeconfig/kubeconfig":                              "velero",
+	} {
+		t.Run(filepath.Base(filepath.Dir(path))+"/"+filepath.Base(path), func(t *testing.T) {
+			config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(c.Etc, "kubernetes", path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			review, err := client(t, config).AuthenticationV1().SelfSubjectReviews().Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := review.Status.UserInfo.Username; got != user {
+				t.Errorf("user %q, want %q", got, user)
+			}
+		})
+	}
+}
+
+func checkToken(t *testing.T, config *rest.Config, token string, want bool) {
+	t.Helper()
+	review, err := client(t, config).AuthenticationV1().TokenReviews().Create(t.Context(), &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if review.Status.Authenticated != want {
+		t.Errorf("authenticated %t, want %t: %s", review.Status.Authenticated, want, review.Status.Error)
+	}
+}
+
+func client(t *testing.T, config *rest.Config) kubernetes.Interface {
+	t.Helper()
+	c, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// get reads one object; resource is "group/version/plural", without group for the
+// core ones.
+func get(t *testing.T, config *rest.Config, resource, namespace, name string) *unstructured.Unstructured {
+	t.Helper()
+	dir, plural := filepath.Split(resource)
+	version, err := schema.ParseGroupVersion(filepath.Clean(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := dynamic.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	object, err := c.Resource(version.WithResource(plural)).Namespace(namespace).Get(context.WithoutCancel(t.Context()), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return object
+}

@@ -1,0 +1,144 @@
+package cluster
+
+import (
+	"bytes"
+	"crypto/rsa"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/reroot-dev/reroot/test/lab/cluster/pki"
+)
+
+// leafValidity is how long a certificate is valid whose entry does not say: what
+// OKD's operators give what they renew by themselves.
+const leafValidity = 30 * day
+
+// material is an inventory come true: keys and certificates by their names there.
+type material struct {
+	inventory inventory
+	pairs     map[string]*pki.Pair
+	// legacyTokens signs the tokens in Secrets, boundTokens those that the API
+	// server issues on request.
+	legacyTokens, boundTokens *rsa.PrivateKey
+}
+
+// generate makes everything in inv: two generations of certificates, each in
+// parallel, because RSA keys take a tenth of a second.
+func generate(inv inventory) (*material, error) {
+	m := &material{inventory: inv, pairs: map[string]*pki.Pair{}}
+	signers := make([]*pki.Pair, len(inv.authorities))
+	var group errgroup.Group
+	for i, a := range inv.authorities {
+		group.Go(func() (err error) {
+			signers[i], err = pki.NewAuthority(a.subject, a.alg, a.validity)
+			return err
+		})
+	}
+	for _, key := range []**rsa.PrivateKey{&m.legacyTokens, &m.boundTokens} {
+		group.Go(func() error {
+			made, err := pki.NewKey(pki.RSA2048)
+			if err != nil {
+				return err
+			}
+			*key = made.(*rsa.PrivateKey)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for i, a := range inv.authorities {
+		m.pairs[a.name] = signers[i]
+	}
+	leaves := make([]*pki.Pair, len(inv.certificates))
+	for i, c := range inv.certificates {
+		signer, ok := m.pairs[c.signer]
+		if !ok {
+			return nil, fmt.Errorf("cannot issue %s: no signer %s", c.name, c.signer)
+		}
+		group.Go(func() (err error) {
+			leaves[i], err = signer.Issue(c.leaf())
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for i, c := range inv.certificates {
+		m.pairs[c.name] = leaves[i]
+	}
+	return m, nil
+}
+
+// leaf fills in what c leaves to the rule: a server is named by its first host.
+func (c certificate) leaf() pki.Leaf {
+	leaf := pki.Leaf{Subject: c.subject, Hosts: c.hosts, Client: c.client, Algorithm: c.alg, Validity: c.validity}
+	if leaf.Subject.CommonName == "" {
+		leaf.Subject.CommonName = c.hosts[0]
+	}
+	if leaf.Validity == 0 {
+		leaf.Validity = leafValidity
+	}
+	return leaf
+}
+
+// bundlePEM concatenates the certificates of the named authorities.
+func (m *material) bundlePEM(members []string) []byte {
+	var out bytes.Buffer
+	for _, name := range members {
+		out.Write(m.pairs[name].CertPEM())
+	}
+	return out.Bytes()
+}
+
+// serverCA is what clients of the API server trust.
+func (m *material) serverCA() []byte {
+	return m.bundlePEM([]string{"loadbalancer-serving-signer", "localhost-serving-signer", "service-network-serving-signer", "localhost-recovery-serving-signer"})
+}
+
+// serviceAccountCA is what pods trust: the API server and the ingress.
+func (m *material) serviceAccountCA() []byte {
+	return append(m.serverCA(), m.pairs["router-ca"].CertPEM()...)
+}
+
+// A keyPair is the two files of a service account signing key.
+type keyPair struct{ private, public []byte }
+
+// tokenKeys encodes a service account signing key. The label "RSA PUBLIC KEY" on
+// a PKIX body is what OKD's operator writes; Kubernetes reads it all the same.
+func tokenKeys(key *rsa.PrivateKey) (keyPair, error) {
+	private, err := pki.PrivatePEM(key)
+	if err != nil {
+		return keyPair{}, err
+	}
+	public, err := pki.PublicPEM("RSA PUBLIC KEY", key)
+	if err != nil {
+		return keyPair{}, err
+	}
+	return keyPair{private, public}, nil
+}
+
+// legacyToken is the token of a Secret of type service-account-token, with the
+// claims that the controller manager's token controller gives it.
+func (m *material) legacyToken(namespace, secret, account, uid string) (string, error) {
+	return pki.SignToken(m.legacyTokens, map[string]any{
+		"iss":                                    "kubernetes/serviceaccount",
+		"sub":                                    "system:serviceaccount:" + namespace + ":" + account,
+		"kubernetes.io/serviceaccount/namespace": namespace,
+		"kubernetes.io/serviceaccount/secret.name":          secret,
+		"kubernetes.io/serviceaccount/service-account.name": account,
+		"kubernetes.io/serviceaccount/service-account.uid":  uid,
+	})
+}
+
+// validity is a certificate's as OKD's operators annotate it on Secrets.
+func validityAnnotations(p *pki.Pair) map[string]string {
+	annotations := map[string]string{
+		"auth.openshift.io/certificate-not-before": p.Cert.NotBefore.Format(time.RFC3339),
+		"auth.openshift.io/certificate-not-after":  p.Cert.NotAfter.Format(time.RFC3339),
+		"auth.openshift.io/certificate-issuer":     p.Cert.Issuer.CommonName,
+	}
+	return annotations
+}

@@ -157,3 +157,25 @@ func clearImmutable(path string) error {
 	}
 	return nil
 }
+
+// CheckBootable reads back what a boot loader needs of a deployment: its boot entry, kernel and initial ramdisk, and
+// a tree with an operating system in it.
+func (h *Host) CheckBootable(d Deployment) error {
+	if d.Staged || d.Boot.Linux == "" {
+		return fmt.Errorf("cannot boot %s: it has no boot entry", d.ID())
+	}
+	files := []string{filepath.Join(h.boot, d.Boot.Linux), filepath.Join(d.Path, "usr", "lib", "os-release")}
+	if d.Boot.Initrd != "" {
+		files = append(files, filepath.Join(h.boot, d.Boot.Initrd))
+	}
+	for _, file := range files {
+		st, err := os.Stat(file)
+		if err != nil {
+			return fmt.Errorf("cannot boot %s: %w", d.ID(), err)
+		}
+		if !st.Mode().IsRegular() || st.Size() == 0 {
+			return fmt.Errorf("cannot boot %s: %s is empty or no file", d.ID(), file)
+		}
+	}
+	return nil
+}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/reroot-dev/reroot/node-executor/host"
+	labostree "github.com/reroot-dev/reroot/test/lab/ostree"
 )
 
 // Sysroot is a plain sysroot and the [host.Host] that works on it.
@@ -46,16 +47,15 @@ func Ostree(t testing.TB) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	dir, err := rootfs(ctx, t.Logf)
+	rootfs, err := labostree.Rootfs(ctx, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The other system's loader with its own libraries: no chroot, hence the same paths on both sides.
-	lib := filepath.Join(dir, "usr/lib/x86_64-linux-gnu")
-	return []string{
-		"/usr/bin/env", "OSTREE_SYSROOT_DEBUG=mutable-deployments",
-		filepath.Join(lib, "ld-linux-x86-64.so.2"), "--library-path", lib, filepath.Join(dir, "usr/bin/ostree"),
+	cmd, err := labostree.Command(rootfs)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return append([]string{"/usr/bin/env", "OSTREE_SYSROOT_DEBUG=mutable-deployments"}, cmd...)
 }
 
 func (s *Sysroot) ostree(t testing.TB, args ...string) string {

@@ -1,0 +1,57 @@
+package seedimage
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/node-executor/seedimage/archive"
+	"github.com/reroot-dev/reroot/node-executor/seedimage/registry"
+)
+
+// Error is a failure with the reason that events report.
+type Error struct {
+	Reason events.Reason
+	Err    error
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap gives access to the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// causes maps what lower layers report to reasons. The first match counts.
+var causes = []struct {
+	err    error
+	reason events.Reason
+}{
+	{unix.ENOSPC, events.ReasonNoSpace},
+	{unix.EDQUOT, events.ReasonNoSpace},
+	{archive.ErrUnsafe, events.ReasonSeedUnsafe},
+	{archive.ErrTooLarge, events.ReasonNoSpace}, // the limit is what the disk can spare
+	{registry.ErrNoPullSecret, events.ReasonPullSecretMissing},
+	{registry.ErrUnauthorized, events.ReasonSeedUnauthorized},
+	{registry.ErrNotFound, events.ReasonSeedNotFound},
+	{registry.ErrUnreachable, events.ReasonSeedUnreachable},
+	{archive.ErrDamaged, events.ReasonSeedCorrupt},
+}
+
+// withReason gives err the reason of its cause, or otherwise one if nothing lower says more.
+func withReason(err error, otherwise events.Reason) error {
+	var e *Error
+	if err == nil || errors.As(err, &e) {
+		return err
+	}
+	var reasoned interface{ Reason() events.Reason }
+	if errors.As(err, &reasoned) {
+		return &Error{Reason: reasoned.Reason(), Err: err}
+	}
+	for _, c := range causes {
+		if errors.Is(err, c.err) {
+			return &Error{Reason: c.reason, Err: err}
+		}
+	}
+	return &Error{Reason: otherwise, Err: err}
+}

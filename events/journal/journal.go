@@ -48,10 +48,11 @@ type Log interface {
 
 // Delivery is one message of a durable subscription.
 type Delivery struct {
+	Cluster string // by the subject, which the server's permissions guard; the event may claim another
 	Event   event.Event
 	Hash    string // of journal events; "" for inbox events
 	Origin  string // of inbox events: "users", "source", "node", "runtime"
-	Raw     []byte // as received, when it could not be decoded as a CloudEvent (Err says why)
+	Raw     []byte // as received, header lines first, when it could not be decoded as a CloudEvent (Err says why)
 	Err     error
 	Attempt int // 1 for the first delivery
 }
@@ -68,9 +69,10 @@ func (l *Later) Error() string { return "again in " + l.After.String() }
 // Subscriber delivers at least once, in order, to a durable named consumer: what was not acknowledged before a crash
 // is delivered again. Both calls block until ctx ends and every running handler has returned.
 type Subscriber interface {
-	// Subscribe delivers journal events of the given types, of every cluster, from the beginning of the journal.
+	// Subscribe delivers journal events of the given types, of every cluster, from the beginning of the journal. No
+	// types means every type.
 	Subscribe(ctx context.Context, name string, types []events.Type, handle Handle) error
-	// Receive delivers what came into the inbox.
+	// Receive delivers what came into the inbox, which is then no longer there. All receivers share one name.
 	Receive(ctx context.Context, name string, handle Handle) error
 }
 
@@ -81,21 +83,22 @@ type Inbox interface {
 
 // Parked is an event that was not admitted or whose handling failed for good: kept, listed, and replayable.
 type Parked struct {
-	ID      string // of the parked message
-	Cluster string
-	Origin  string // inbox origin, or the function's name
-	Reason  events.Reason
-	Detail  string
-	At      time.Time
-	Event   *event.Event // nil when it was not even a CloudEvent
-	Raw     []byte
+	ID      string        `json:"id"` // of the parked message; Park derives it where it is unset
+	Cluster string        `json:"cluster"`
+	Origin  string        `json:"origin"` // inbox origin, or the function's name
+	Reason  events.Reason `json:"reason"`
+	Detail  string        `json:"detail"`
+	At      time.Time     `json:"at"`              // Park sets it where it is unset
+	Event   *event.Event  `json:"event,omitempty"` // nil when it was not even a CloudEvent
+	Raw     []byte        `json:"raw,omitempty"`
 }
 
 // Dead keeps parked events.
 type Dead interface {
 	Park(ctx context.Context, p Parked) error
 	Parked(ctx context.Context, cluster string) ([]Parked, error) // oldest first; cluster "" means all
-	// Redrive submits a parked event to the inbox again and removes it from the dead.
+	// Redrive submits a parked event to the inbox again, by its origin, and removes it from the dead. It returns
+	// [ErrNotParked] when there is none with this id.
 	Redrive(ctx context.Context, id string) error
 }
 

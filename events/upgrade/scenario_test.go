@@ -15,6 +15,7 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/upgrade"
+	"github.com/reroot-dev/reroot/events/upgrade/upgradetest"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the scenarios say now into testdata; commit it only if you understand the difference")
@@ -48,7 +49,7 @@ func TestScenarios(t *testing.T) {
 
 func perform(t *testing.T, script string) string {
 	var out bytes.Buffer
-	s, y := upgrade.New("edge-1"), &story{upgrade: "up-1"}
+	s, y := upgrade.New(upgradetest.Cluster), &upgradetest.Story{Upgrade: "up-1"}
 	for line := range strings.Lines(script) {
 		line = strings.TrimRight(line, "\n")
 		switch {
@@ -66,12 +67,12 @@ func perform(t *testing.T, script string) string {
 	return out.String()
 }
 
-func take(t *testing.T, s upgrade.State, y *story, words []string) (upgrade.State, string) {
+func take(t *testing.T, s upgrade.State, y *upgradetest.Story, words []string) (upgrade.State, string) {
 	over := map[string]any{}
 	for _, w := range words[1:] {
 		k, v, _ := strings.Cut(w, "=")
 		if k == "upgrade" {
-			y.upgrade = v
+			y.Upgrade = v
 			continue
 		}
 		var value any
@@ -80,7 +81,7 @@ func take(t *testing.T, s upgrade.State, y *story, words []string) (upgrade.Stat
 		}
 		over[k] = value
 	}
-	e := y.tell(s, events.Expand(words[0]), over)
+	e := y.Tell(s, events.Expand(words[0]), over)
 	if p := events.Validate(e); p != nil {
 		t.Fatalf("%v: the scenario's event is invalid: %v", words, p)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/upgrade"
+	"github.com/reroot-dev/reroot/events/upgrade/upgradetest"
 )
 
 // node is a point of the state space: what guards and functions look at, without times, ids and texts.
@@ -36,7 +37,7 @@ func place(s upgrade.State) node {
 func walk(t *testing.T) (states map[node]upgrade.State, edges map[node]map[events.Type]node) {
 	t.Helper()
 	states, edges = map[node]upgrade.State{}, map[node]map[events.Type]node{}
-	start := upgrade.New("edge-1")
+	start := upgrade.New(upgradetest.Cluster)
 	queue := []upgrade.State{start}
 	states[place(start)] = start
 	for len(queue) > 0 {
@@ -48,8 +49,8 @@ func walk(t *testing.T) (states map[node]upgrade.State, edges map[node]map[event
 			if d.Kind == events.Ephemeral {
 				continue
 			}
-			y := &story{upgrade: "up-1", n: int(s.Sequence)}
-			next, err := s.Apply(y.tell(s, d.Type, nil), "h")
+			y := &upgradetest.Story{Upgrade: "up-1", Told: int(s.Sequence)}
+			next, err := s.Apply(y.Tell(s, d.Type, nil), "h")
 			if err != nil {
 				continue
 			}

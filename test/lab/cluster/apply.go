@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -32,6 +33,7 @@ const (
 	// establishTimeout bounds how long the API server may take to serve a new
 	// kind of object.
 	establishTimeout = 30 * time.Second
+	establishPoll    = 20 * time.Millisecond
 )
 
 // scheme knows all types that this package makes objects of.
@@ -46,7 +48,10 @@ var scheme = func() *runtime.Scheme {
 }()
 
 // An applier writes objects to one API server, as fast as that takes them.
-type applier struct{ client dynamic.Interface }
+type applier struct {
+	client    dynamic.Interface
+	discovery *discovery.DiscoveryClient
+}
 
 func newApplier(config *rest.Config) (*applier, error) {
 	config = rest.CopyConfig(config)
@@ -57,7 +62,11 @@ func newApplier(config *rest.Config) (*applier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make client: %w", err)
 	}
-	return &applier{client}, nil
+	discovery, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make client: %w", err)
+	}
+	return &applier{client, discovery}, nil
 }
 
 // apply writes objects in no particular order, by server-side apply, each first
@@ -145,7 +154,7 @@ func dropNulls(value any) {
 func (a *applier) define(ctx context.Context, definitions []*apiextensionsv1.CustomResourceDefinition) error {
 	ctx, cancel := context.WithTimeout(ctx, establishTimeout)
 	defer cancel()
-	group, ctx := errgroup.WithContext(ctx)
+	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	resource := a.client.Resource(apiextensionsv1.SchemeGroupVersion.WithResource("customresourcedefinitions"))
 	for _, definition := range definitions {
@@ -155,32 +164,38 @@ func (a *applier) define(ctx context.Context, definitions []*apiextensionsv1.Cus
 				return err
 			}
 			unstructured.RemoveNestedField(content.Object, "status")
-			if _, err := resource.Create(ctx, content, metav1.CreateOptions{FieldManager: fieldManager}); err != nil {
+			if _, err := resource.Create(groupCtx, content, metav1.CreateOptions{FieldManager: fieldManager}); err != nil {
 				return fmt.Errorf("cannot create definition %s: %w", definition.Name, err)
-			}
-			err = wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-				current, err := resource.Get(ctx, definition.Name, metav1.GetOptions{})
-				if err != nil {
-					return false, err
-				}
-				return established(current), nil
-			})
-			if err != nil {
-				return fmt.Errorf("cannot wait for definition %s: %w", definition.Name, err)
 			}
 			return nil
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, definition := range definitions {
+		err := wait.PollUntilContextCancel(ctx, establishPoll, true, func(ctx context.Context) (bool, error) {
+			return a.served(ctx, definition), nil
+		})
+		if err != nil {
+			return fmt.Errorf("cannot wait for definition %s: %w", definition.Name, err)
+		}
+	}
+	return nil
 }
 
-// established says whether the API server serves what definition defines.
-func established(definition *unstructured.Unstructured) bool {
-	conditions, _, _ := unstructured.NestedSlice(definition.Object, "status", "conditions")
-	return slices.ContainsFunc(conditions, func(c any) bool {
-		condition, ok := c.(map[string]any)
-		return ok && condition["type"] == string(apiextensionsv1.Established) && condition["status"] == string(apiextensionsv1.ConditionTrue)
-	})
+// served says whether the API server lists the resource that definition defines.
+// The definition's own status says so too, and is many times larger.
+func (a *applier) served(ctx context.Context, definition *apiextensionsv1.CustomResourceDefinition) bool {
+	version := slices.IndexFunc(definition.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Served })
+	if version < 0 {
+		return true // nothing to wait for
+	}
+	resources, err := a.discovery.ServerResourcesForGroupVersionWithContext(ctx, definition.Spec.Group+"/"+definition.Spec.Versions[version].Name)
+	if err != nil {
+		return false // the group's first definition is not served yet
+	}
+	return slices.ContainsFunc(resources.APIResources, func(r metav1.APIResource) bool { return r.Name == definition.Spec.Names.Plural })
 }
 
 // namespacesOf are the namespaces that objects are in and those also named.

@@ -158,10 +158,15 @@ func writeAdminKubeconfig(c *Cluster, m *material) error {
 	return nil
 }
 
-// populate fills a new cluster's API. Definitions and namespaces come first;
-// everything else has no order. It returns the token in the cluster's Secret.
+// populate fills a new cluster's API and returns the token in its Secret. The
+// cryptography is of kinds that every API server has, so it need not wait for the
+// definitions.
 func populate(ctx context.Context, config *rest.Config, opts Options, m *material, defined []*apiextensionsv1.CustomResourceDefinition) (token string, err error) {
 	a, err := newApplier(config)
+	if err != nil {
+		return "", err
+	}
+	crypto, err := cryptoObjects(opts.Identity, m)
 	if err != nil {
 		return "", err
 	}
@@ -171,26 +176,26 @@ func populate(ctx context.Context, config *rest.Config, opts Options, m *materia
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.define(groupCtx, defined) })
-	group.Go(func() error { return a.apply(groupCtx, namespacesOf(objects, okdNamespaces...)...) })
-	if err := group.Wait(); err != nil {
-		return "", err
-	}
-	group, groupCtx = errgroup.WithContext(ctx)
-	group.Go(func() error { return a.apply(groupCtx, objects...) })
 	group.Go(func() (err error) {
+		if err := a.apply(groupCtx, namespacesOf(append(objects, crypto...), okdNamespaces...)...); err != nil {
+			return err
+		}
+		if err := a.apply(groupCtx, crypto...); err != nil {
+			return err
+		}
 		token, err = a.applyToken(groupCtx, config, m)
 		return err
 	})
-	return token, group.Wait()
+	if err := group.Wait(); err != nil {
+		return "", err
+	}
+	return token, a.apply(ctx, objects...)
 }
 
+// clusterObjects are all objects but the cryptography.
 func clusterObjects(opts Options, m *material) ([]runtime.Object, error) {
 	now := metav1.Now().Rfc3339Copy()
 	objects, err := configObjects(opts, now)
-	if err != nil {
-		return nil, err
-	}
-	crypto, err := cryptoObjects(opts.Identity, m)
 	if err != nil {
 		return nil, err
 	}
@@ -200,8 +205,7 @@ func clusterObjects(opts Options, m *material) ([]runtime.Object, error) {
 	}
 	objects = append(objects, rendered, ownedMachineConfig(rendered))
 	objects = append(objects, healthObjects(opts.Identity, rendered.Name, now)...)
-	objects = append(objects, oadpObjects(opts.Backup, now)...)
-	return append(objects, crypto...), nil
+	return append(objects, oadpObjects(opts.Backup, now)...), nil
 }
 
 // applyToken writes a service account and its token, which says the account's uid.

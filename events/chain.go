@@ -70,24 +70,26 @@ func appendString(b []byte, s string) []byte {
 	return append(b, array[1:len(array)-1]...)
 }
 
-// ChainError says where the hash chain of a history is broken.
+// ChainError says where the hash chain of a history is broken, and how.
 type ChainError struct {
-	Sequence uint64 // ordinal of the event whose predecessor does not match
-	Want     string // hash of the predecessor as it is
-	Got      string // prevhash as the event says
+	Sequence  uint64 // ordinal of the event that does not fit
+	Attribute string // of that event: [ExtPrevHash] or [ExtSequence]
+	Want      string // what the events before it demand
+	Got       string // what it says
 }
 
 func (e *ChainError) Error() string {
-	return fmt.Sprintf("hash chain is broken at event %d: it follows %.12s…, but the event before it is %.12s…", e.Sequence, e.Got, e.Want)
+	return fmt.Sprintf("hash chain is broken at event %d: its %s is %.128q, but the events before it demand %q", e.Sequence, e.Attribute, e.Got, e.Want)
 }
 
-// Link checks that e is event number seq and follows the event whose hash is prev.
+// Link checks that e is event number seq of a history and follows the event whose hash is prev ("" before the first).
+// The error is a [*ChainError].
 func Link(e event.Event, seq uint64, prev string) error {
 	if got := ext(e, ExtPrevHash); got != prev {
-		return &ChainError{Sequence: seq, Want: prev, Got: got}
+		return &ChainError{Sequence: seq, Attribute: ExtPrevHash, Want: prev, Got: got}
 	}
-	if got := Sequence(e); got != seq {
-		return fmt.Errorf("hash chain is broken: event %d says that it is number %d", seq, got)
+	if Sequence(e) != seq {
+		return &ChainError{Sequence: seq, Attribute: ExtSequence, Want: fmt.Sprintf("%020d", seq), Got: ext(e, ExtSequence)}
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func Writer(source string) string {
 		return ""
 	case len(parts) == 3 && parts[1] == "functions":
 		return parts[2]
-	case len(parts) == 3 && parts[1] == "users":
+	case len(parts) == 3 && parts[1] == "users" && parts[2] != "":
 		return "user"
 	case len(parts) == 2:
 		return parts[1]

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"sync"
-	"syscall"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,72 +16,134 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
+
+	"github.com/reroot-dev/reroot/test/lab/staticpod"
 )
 
 const (
 	// readyTimeout bounds a start, with room for a machine that builds as well.
-	readyTimeout = 2 * time.Minute
+	readyTimeout = time.Minute
 	readyPoll    = 25 * time.Millisecond
-	// stopGrace is how long a component may take to end by itself.
-	stopGrace = 20 * time.Second
-	// logTail is how much of a log an error quotes, in bytes.
+	// logTail is how much of each log an error quotes, in bytes.
 	logTail = 2 << 10
 )
 
-// ControlPlane is a node's etcd and kube-apiserver, running as processes of this
-// machine.
+// StartOptions say which node's pods to run on this machine.
+type StartOptions struct {
+	Etc, Var string // the directories that are the node's /etc and /var
+	// Programs is build.Binaries' result for the programs of Pods, see [ImageFiles].
+	Programs map[string]string
+	Identity Identity
+	// Pods are the static pods to run, by default etcd and kube-apiserver.
+	Pods []string
+}
+
+// ControlPlane is a node's static pods, running as processes of this machine.
 type ControlPlane struct {
 	// Config is the node's own administrator ([AdminNodeKubeconfig]).
 	Config *rest.Config
 
-	running []*component // in the order of their start
-	stop    func() error // ends them, once
-	forget  func() bool  // ends the wait for the context's end
+	scratch string // manifests, images and logs of the processes
+	cancel  context.CancelFunc
+	ended   chan struct{} // closed when all processes have ended
+	err     error         // valid then
 }
 
-// StartOptions say which node's control plane to start.
-type StartOptions struct {
-	Etc string // the directory that is the node's /etc
-	Var string // and its /var
-	// Programs is the result of build.Binaries for "hyperkube" and the node's etcd.
-	Programs map[string]string
-	// Identity is only used to find the images' programs.
-	Identity Identity
-}
-
-// Start runs the etcd and the kube-apiserver that the node's static pod manifests
-// declare, with the paths in their commands replaced by opts.Etc and opts.Var, and
-// returns when the API server says that it is ready. They run until Stop, the
-// end of ctx or of this process.
+// Start runs static pods of a node, as its manifests declare them but with opts.Etc
+// and opts.Var in place of the paths /etc and /var in their commands. It returns
+// when the API server says that it is ready. The pods run until Stop, the end of
+// ctx or of this process. Start needs root, as package staticpod does.
 func Start(ctx context.Context, opts StartOptions) (*ControlPlane, error) {
 	d := disk{opts.Etc, opts.Var}
 	config, err := clientcmd.BuildConfigFromFlags("", d.host(AdminNodeKubeconfig))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read node's kubeconfig: %w", err)
 	}
-	cp := &ControlPlane{Config: config, forget: func() bool { return true }}
-	cp.stop = sync.OnceValue(cp.stopAll)
-	for _, name := range []string{"etcd", "kube-apiserver"} {
-		c, err := startComponent(d, name, ImageFiles(opts.Identity), opts.Programs)
-		if err != nil {
-			return nil, errors.Join(err, cp.Stop())
-		}
-		cp.running = append(cp.running, c)
+	scratch, err := os.MkdirTemp("", "reroot-lab-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot start control plane: %w", err)
 	}
-	// When ctx ends, so do they, in their order: an API server without etcd does not
-	// end by itself.
-	stop := cp.stop
-	cp.forget = context.AfterFunc(ctx, func() { _ = stop() })
+	runner, err := newRunner(d, opts, scratch)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(scratch))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	cp := &ControlPlane{Config: config, scratch: scratch, cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		defer close(cp.ended)
+		cp.err = errors.Join(runner.Run(ctx), os.RemoveAll(scratch))
+	}()
 	if err := cp.waitReady(ctx); err != nil {
-		return nil, errors.Join(err, cp.Stop())
+		return nil, errors.Join(fmt.Errorf("cannot start control plane: %w\n%s", err, cp.logs()), cp.Stop())
 	}
 	return cp, nil
 }
 
+// Stop ends the pods, the API server before etcd, and returns when they have.
+func (cp *ControlPlane) Stop() error {
+	cp.cancel()
+	<-cp.ended
+	return cp.err
+}
+
+// newRunner puts into dir what a runner of opts.Pods reads.
+func newRunner(d disk, opts StartOptions, dir string) (*staticpod.Runner, error) {
+	manifests, images := filepath.Join(dir, "manifests"), filepath.Join(dir, "images")
+	for _, sub := range []string{manifests, images} {
+		if err := os.Mkdir(sub, 0o755); err != nil {
+			return nil, fmt.Errorf("cannot start control plane: %w", err)
+		}
+	}
+	files, err := ImageFiles(opts.Identity)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start control plane: %w", err)
+	}
+	for file, program := range files {
+		if path, ok := opts.Programs[program]; ok {
+			if err := os.Symlink(path, filepath.Join(images, file)); err != nil {
+				return nil, fmt.Errorf("cannot start control plane: %w", err)
+			}
+		}
+	}
+	pods := opts.Pods
+	if pods == nil {
+		pods = []string{"etcd", "kube-apiserver"}
+	}
+	for _, name := range pods {
+		data, err := hostManifest(d, name)
+		if err != nil {
+			return nil, fmt.Errorf("cannot start static pod %s: %w", name, err)
+		}
+		if err := os.WriteFile(filepath.Join(manifests, name+".yaml"), data, 0o644); err != nil {
+			return nil, fmt.Errorf("cannot start static pod %s: %w", name, err)
+		}
+	}
+	return &staticpod.Runner{Manifests: manifests, Images: images, Logs: dir, Log: slog.New(slog.DiscardHandler)}, nil
+}
+
+// hostManifest is the node's manifest of a pod with this machine's paths.
+func hostManifest(d disk, name string) ([]byte, error) {
+	data, err := os.ReadFile(d.host(ManifestDir + "/" + name + ".yaml"))
+	if err != nil {
+		return nil, err
+	}
+	pod := &corev1.Pod{}
+	if err := yaml.UnmarshalStrict(data, pod); err != nil {
+		return nil, err
+	}
+	for _, container := range pod.Spec.Containers {
+		for i, arg := range container.Command {
+			container.Command[i] = d.rewrite(arg)
+		}
+	}
+	return yaml.Marshal(pod)
+}
+
+// waitReady asks the API server until it says that it is ready.
 func (cp *ControlPlane) waitReady(ctx context.Context) error {
 	client, err := discovery.NewDiscoveryClientForConfig(cp.Config)
 	if err != nil {
-		return fmt.Errorf("cannot make client: %w", err)
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
@@ -93,131 +154,28 @@ func (cp *ControlPlane) waitReady(ctx context.Context) error {
 		if err == nil && string(answer) == "ok" {
 			return nil
 		}
-		for _, c := range cp.running {
-			select {
-			case <-c.ended:
-				return fmt.Errorf("cannot start control plane: %s ended: %w\n%s", c.name, c.err, c.tail())
-			default:
-			}
-		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			last := cp.running[len(cp.running)-1]
-			return fmt.Errorf("cannot start control plane: not ready: %w\n%s", errors.Join(ctx.Err(), err), last.tail())
+			return errors.Join(ctx.Err(), err)
 		}
 	}
 }
 
-// Stop ends the API server and then etcd, and returns when both have ended. Both
-// write what they have before they end; one that does not within stopGrace is
-// killed, which is an error. Stop may be called again, and says the same.
-func (cp *ControlPlane) Stop() error {
-	cp.forget()
-	return cp.stop()
-}
-
-func (cp *ControlPlane) stopAll() error {
-	var problems []error
-	for i := len(cp.running) - 1; i >= 0; i-- {
-		problems = append(problems, cp.running[i].stop())
+// logs is the end of what each pod has said. What cannot be read is missing.
+func (cp *ControlPlane) logs() string {
+	var all strings.Builder
+	files, _ := filepath.Glob(filepath.Join(cp.scratch, "*.log"))
+	for _, name := range files {
+		file, err := os.Open(name)
+		if err != nil {
+			continue
+		}
+		if info, err := file.Stat(); err == nil {
+			tail, _ := io.ReadAll(io.NewSectionReader(file, max(0, info.Size()-logTail), logTail))
+			fmt.Fprintf(&all, "%s: %s\n", filepath.Base(name), tail)
+		}
+		_ = file.Close()
 	}
-	return errors.Join(problems...)
-}
-
-// A component is one process of a control plane.
-type component struct {
-	name   string
-	cancel context.CancelFunc
-	log    *os.File
-	ended  chan struct{} // closed when the process has ended
-	err    error         // how; valid after ended
-}
-
-func startComponent(d disk, name string, images, programs map[string]string) (*component, error) {
-	pod, err := readManifest(d, name)
-	if err != nil {
-		return nil, err
-	}
-	container := pod.Spec.Containers[0]
-	program, ok := programs[images[imageFile(container.Image)]]
-	if !ok {
-		return nil, fmt.Errorf("cannot start %s: no program for image %s", name, container.Image)
-	}
-	log, err := os.CreateTemp("", "reroot-"+name+"-*.log")
-	if err != nil {
-		return nil, fmt.Errorf("cannot make log of %s: %w", name, err)
-	}
-	// The log is only for errors: nameless, it cannot be left behind.
-	if err := os.Remove(log.Name()); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot make log of %s: %w", name, err), log.Close())
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program)
-	cmd.Args = nil // a static pod's argv[0] is its command's, by which hyperkube knows who to be
-	for _, arg := range container.Command {
-		cmd.Args = append(cmd.Args, d.rewrite(arg))
-	}
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	cmd.Dir = filepath.Dir(d.host("/var/lib"))
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = stopGrace
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	c := &component{name: name, cancel: cancel, log: log, ended: make(chan struct{})}
-	if err := cmd.Start(); err != nil {
-		cancel()
-		return nil, errors.Join(fmt.Errorf("cannot start %s: %w", name, err), log.Close())
-	}
-	go func() {
-		defer close(c.ended)
-		c.err = cmd.Wait()
-	}()
-	return c, nil
-}
-
-// readManifest reads the static pod of the given name. The data comes from this
-// package; what is checked is that it is a pod to start.
-func readManifest(d disk, name string) (*corev1.Pod, error) {
-	data, err := os.ReadFile(d.host(ManifestDir + "/" + name + ".yaml"))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read static pod %s: %w", name, err)
-	}
-	pod := &corev1.Pod{}
-	if err := yaml.UnmarshalStrict(data, pod); err != nil {
-		return nil, fmt.Errorf("cannot read static pod %s: %w", name, err)
-	}
-	if len(pod.Spec.Containers) != 1 || len(pod.Spec.Containers[0].Command) == 0 {
-		return nil, fmt.Errorf("cannot start static pod %s: not one container with a command", name)
-	}
-	return pod, nil
-}
-
-// stop asks the process to end and waits until it has.
-func (c *component) stop() error {
-	c.cancel()
-	<-c.ended
-	defer c.log.Close()
-	var exit *exec.ExitError
-	switch {
-	case errors.Is(c.err, context.Canceled), errors.As(c.err, &exit) && !signaled(exit, syscall.SIGKILL), c.err == nil:
-		return nil
-	}
-	return fmt.Errorf("cannot stop %s: %w\n%s", c.name, c.err, c.tail())
-}
-
-func signaled(exit *exec.ExitError, signal syscall.Signal) bool {
-	status, ok := exit.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == signal
-}
-
-// tail is the end of the component's log.
-func (c *component) tail() []byte {
-	info, err := c.log.Stat()
-	if err != nil {
-		return nil
-	}
-	// What cannot be read is missing from an error that is returned anyway.
-	tail, _ := io.ReadAll(io.NewSectionReader(c.log, max(0, info.Size()-logTail), logTail))
-	return tail
+	return all.String()
 }

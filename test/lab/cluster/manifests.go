@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"path"
 	"strconv"
 	"strings"
 
@@ -10,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
+
+	"github.com/reroot-dev/reroot/test/lab/staticpod"
 )
 
 const (
@@ -24,24 +25,25 @@ const (
 	veleroVersion     = "v1.18.3"
 	// etcdPrefix is OKD's; upstream's is "/registry".
 	etcdPrefix = "kubernetes.io"
-	// afterAnnotation names the static pod whose port must be open first.
-	afterAnnotation = "lab.reroot.dev/after"
 )
-
-// imageFile is the name of image's executable in a directory of images.
-func imageFile(image string) string {
-	return strings.ReplaceAll(path.Base(image), ":", "-")
-}
 
 // ImageFiles says which program is behind each image that the manifests name:
 // file name in a directory of images → name of a program of package build.
-func ImageFiles(id Identity) map[string]string {
-	return map[string]string{
-		imageFile(etcdImage(id)):          "etcd-" + id.Etcd,
-		imageFile(apiserverImage):         "hyperkube",
-		imageFile(controllerManagerImage): "hyperkube",
-		imageFile(veleroImage):            "velero",
+func ImageFiles(id Identity) (map[string]string, error) {
+	files := map[string]string{}
+	for image, program := range map[string]string{
+		etcdImage(id):          "etcd-" + id.Etcd,
+		apiserverImage:         "hyperkube",
+		controllerManagerImage: "hyperkube",
+		veleroImage:            "velero",
+	} {
+		file, err := staticpod.ImageFile(image)
+		if err != nil {
+			return nil, err
+		}
+		files[file] = program
 	}
+	return files, nil
 }
 
 const (
@@ -97,7 +99,7 @@ func staticPod(namespace, name, image string, command []string, writable ...stri
 
 // after makes pod start when that of the given name accepts connections.
 func after(name string, pod *corev1.Pod) *corev1.Pod {
-	pod.Annotations = map[string]string{afterAnnotation: name}
+	pod.Annotations = map[string]string{staticpod.AfterAnnotation: name}
 	return pod
 }
 

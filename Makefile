@@ -1,0 +1,52 @@
+# Reroot. `make` prints the targets. Everything that is missing is installed (apt-get) or built once and cached below
+# ${XDG_CACHE_HOME:-~/.cache}/reroot; nothing is written into the tree but bin/.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+TAGS := containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_devicemapper
+# The same flags everywhere: other ones compile every dependency once more.
+export GOFLAGS := -buildvcs=false -tags=$(TAGS)
+export GONOSUMDB := knative.dev/*,github.com/openshift/*
+GO ?= go
+ARGS ?=
+
+.PHONY: help
+help: ## print the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build reroot and reroot-node into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ ./events/cmd/reroot ./node-executor/cmd/reroot-node
+
+.PHONY: lab
+lab: ## build and cache what the lab runs: control plane, etcd, Velero, S3, OS tree (first time: about 20 minutes)
+	@CGO_ENABLED=0 $(GO) run ./test/lab/cmd/prepare
+
+.PHONY: demo
+demo: lab ## a whole upgrade on real parts, live; ARGS="--fail=restore" or ARGS=--keep
+	@CGO_ENABLED=0 $(GO) run ./test/lab/cmd/demo $(ARGS)
+
+.PHONY: test
+test: lab ## every test, with race detector and shuffled order
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 30m ./...
+
+.PHONY: bench
+bench: ## measure, side by side with what users would use instead, as ratios of one run
+	CGO_ENABLED=0 $(GO) run ./test/bench $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for half a minute (FUZZTIME=…)
+	@$(GO) run ./test/fuzz -time $(or $(FUZZTIME),30s)
+
+.PHONY: generate
+generate: ## regenerate what is derived from the Go tables: Triggers, README table, reasons
+	CGO_ENABLED=0 $(GO) generate ./...
+
+.PHONY: lint
+lint: ## formatting and vet
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	CGO_ENABLED=0 $(GO) vet ./...
+
+.PHONY: verify
+verify: generate lint ## fail if something generated is stale or not formatted
+	git diff --exit-code

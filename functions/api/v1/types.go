@@ -1,0 +1,137 @@
+// Package v1 is the ImageBasedUpgrade resource, lca.openshift.io/v1, as the lifecycle-agent defined it: the same
+// group, names, spelling and meaning, so that tools and manifests made for it work unchanged. The resource definition
+// with its CEL rules is deploy/crds/lca.openshift.io_imagebasedupgrades.yaml.
+package v1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/reroot-dev/reroot/events"
+)
+
+// Name is the only name that an ImageBasedUpgrade may have.
+const Name = "upgrade"
+
+// Kind and the resource's coordinates.
+const Kind = "ImageBasedUpgrade"
+
+// GroupVersion and Resource of the ImageBasedUpgrade.
+var (
+	GroupVersion = schema.GroupVersion{Group: "lca.openshift.io", Version: "v1"}
+	Resource     = GroupVersion.WithResource("imagebasedupgrades")
+)
+
+// Annotations that Reroot adds to the resource.
+const (
+	// AnnotationSequence is the ordinal of the newest event that the resource shows.
+	AnnotationSequence = "reroot.dev/sequence"
+	// AnnotationUpgrade is the id of the upgrade that the resource shows.
+	AnnotationUpgrade = "reroot.dev/upgrade"
+	// AnnotationIncarnation is the uid of the API's kube-system namespace: the resource is opened once per incarnation.
+	AnnotationIncarnation = "reroot.dev/incarnation"
+)
+
+// ImageBasedUpgrade drives and shows the upgrade of this cluster.
+type ImageBasedUpgrade struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              Spec   `json:"spec,omitempty"`
+	Status            Status `json:"status,omitempty"`
+}
+
+// Spec is what the user asks for.
+type Spec struct {
+	Stage                 events.Stage           `json:"stage,omitempty"`
+	SeedImageRef          SeedImageRef           `json:"seedImageRef,omitempty"`
+	OADPContent           []events.ConfigMapRef  `json:"oadpContent,omitempty"`
+	ExtraManifests        []events.ConfigMapRef  `json:"extraManifests,omitempty"`
+	AutoRollbackOnFailure *AutoRollbackOnFailure `json:"autoRollbackOnFailure,omitempty"`
+}
+
+// SeedImageRef names the seed image; every field may be absent while the stage is Idle.
+type SeedImageRef struct {
+	Version       string            `json:"version,omitempty"`
+	Image         string            `json:"image,omitempty"`
+	PullSecretRef *events.SecretRef `json:"pullSecretRef,omitempty"`
+}
+
+// AutoRollbackOnFailure bounds the time until the new root must be confirmed.
+type AutoRollbackOnFailure struct {
+	InitMonitorTimeoutSeconds int `json:"initMonitorTimeoutSeconds,omitempty"` // 0 means 1800
+}
+
+// Upgrade is the spec as upgrade.requested carries it.
+func (s Spec) Upgrade() events.UpgradeSpec {
+	u := events.UpgradeSpec{
+		SeedImageRef: events.SeedImageRef{Version: s.SeedImageRef.Version, Image: s.SeedImageRef.Image, PullSecretRef: s.SeedImageRef.PullSecretRef},
+		OADPContent:  s.OADPContent, ExtraManifests: s.ExtraManifests,
+	}
+	if s.AutoRollbackOnFailure != nil {
+		u.InitMonitorTimeoutSeconds = s.AutoRollbackOnFailure.InitMonitorTimeoutSeconds
+	}
+	return u
+}
+
+// SpecOf is the inverse of [Spec.Upgrade], at a stage.
+func SpecOf(u events.UpgradeSpec, stage events.Stage) Spec {
+	s := Spec{
+		Stage:        stage,
+		SeedImageRef: SeedImageRef{Version: u.SeedImageRef.Version, Image: u.SeedImageRef.Image, PullSecretRef: u.SeedImageRef.PullSecretRef},
+		OADPContent:  u.OADPContent, ExtraManifests: u.ExtraManifests,
+	}
+	if u.InitMonitorTimeoutSeconds != 0 {
+		s.AutoRollbackOnFailure = &AutoRollbackOnFailure{InitMonitorTimeoutSeconds: u.InitMonitorTimeoutSeconds}
+	}
+	return s
+}
+
+// Status is what the history says.
+type Status struct {
+	ObservedGeneration             int64              `json:"observedGeneration,omitempty"`
+	StartedAt                      *metav1.Time       `json:"startedAt,omitempty"`
+	CompletedAt                    *metav1.Time       `json:"completedAt,omitempty"`
+	Conditions                     []metav1.Condition `json:"conditions,omitempty"`
+	ValidNextStages                []events.Stage     `json:"validNextStages,omitempty"`
+	RollbackAvailabilityExpiration *metav1.Time       `json:"rollbackAvailabilityExpiration,omitempty"`
+	History                        []History          `json:"history,omitempty"`
+}
+
+// History is when a stage began and was completed.
+type History struct {
+	Stage          events.Stage `json:"stage,omitempty"`
+	StartTime      metav1.Time  `json:"startTime,omitempty"`
+	CompletionTime metav1.Time  `json:"completionTime,omitempty"`
+	Phases         []Phase      `json:"phases,omitempty"`
+}
+
+// Phase is when a phase of a stage began and was completed.
+type Phase struct {
+	Phase          string      `json:"phase,omitempty"`
+	StartTime      metav1.Time `json:"startTime,omitempty"`
+	CompletionTime metav1.Time `json:"completionTime,omitempty"`
+}
+
+// Condition types. Their order in the status is part of the contract: the last one is what `kubectl get` shows.
+const (
+	Idle               = "Idle"
+	PrepInProgress     = "PrepInProgress"
+	PrepCompleted      = "PrepCompleted"
+	UpgradeInProgress  = "UpgradeInProgress"
+	UpgradeCompleted   = "UpgradeCompleted"
+	RollbackInProgress = "RollbackInProgress"
+	RollbackCompleted  = "RollbackCompleted"
+)
+
+// Condition reasons.
+const (
+	ReasonIdle              = "Idle"
+	ReasonInProgress        = "InProgress"
+	ReasonCompleted         = "Completed"
+	ReasonFailed            = "Failed"
+	ReasonAborting          = "Aborting"
+	ReasonAbortFailed       = "AbortFailed"
+	ReasonFinalizing        = "Finalizing"
+	ReasonFinalizeFailed    = "FinalizeFailed"
+	ReasonInvalidTransition = "InvalidTransition"
+)

@@ -124,7 +124,7 @@ func (i *importer) files(ctx context.Context, r io.Reader) error {
 			return nil
 		}
 		if err != nil {
-			return err
+			return archive.Damaged(err)
 		}
 		name := strings.TrimPrefix(path.Clean("/"+hdr.Name), "/")
 		if hdr.Typeflag != tar.TypeReg || strings.Contains(name, "/") {

@@ -11,6 +11,7 @@ import (
 	"archive/tar"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"strings"
 )
@@ -24,6 +25,15 @@ var (
 	// ErrTooLarge: the archive holds more than the limit.
 	ErrTooLarge = errors.New("the archive is too large")
 )
+
+// Damaged adds [ErrDamaged] to what only a bad tar stream causes; errors of the source and of the disk stay what they
+// are.
+func Damaged(err error) error {
+	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}
 
 // Stats counts what was unpacked or packed.
 type Stats struct {

@@ -45,20 +45,12 @@ func Unpack(ctx context.Context, r io.Reader, dir string, o UnpackOptions) (Stat
 			err = ctx.Err()
 		}
 		if err != nil {
-			return u.stats, fmt.Errorf("cannot unpack: %w", damaged(err))
+			return u.stats, fmt.Errorf("cannot unpack: %w", Damaged(err))
 		}
 		if err := u.entry(hdr, in); err != nil {
 			return u.stats, fmt.Errorf("cannot unpack %q: %w", hdr.Name, err)
 		}
 	}
-}
-
-// damaged marks what only a bad stream causes; errors of the source and of the disk stay what they are.
-func damaged(err error) error {
-	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return err
 }
 
 type unpacker struct {
@@ -223,7 +215,7 @@ func (u *unpacker) makeFile(fd int, base string, size int64, content io.Reader) 
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
-	return damaged(err)
+	return Damaged(err)
 }
 
 // makeLink makes a hard link to an entry that came earlier.

@@ -47,7 +47,6 @@ func (a Access) System() (*types.SystemContext, error) {
 		SystemRegistriesConfPath: a.Config,
 		DockerCertPath:           a.CertDir,
 		DockerRegistryUserAgent:  "reroot",
-		DockerLogMirrorChoice:    true,
 	}
 	if a.Insecure {
 		sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue

@@ -1,0 +1,176 @@
+// Package commit carries a finished plan out so that a crash at any point leaves one generation of
+// keys, never a mixture.
+//
+// The journal is one file. Before it is there nothing has been changed; once it is there everything is
+// known, new keys included, and the only way is forward: each change is made if the site still is as it was, passed
+// over if it is as it is to become, and refused otherwise. A last file says that it is done and what was done.
+package commit
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+)
+
+// ErrLocked says that another process is at work in the same directory.
+var ErrLocked = errors.New("another regeneration is running")
+
+// Files of the journal's directory.
+const (
+	lockFile     = "lock"
+	preparedFile = "prepared.json" // holds the new private keys
+	doneFile     = "done.json"
+	newSuffix    = ".new"
+)
+
+const (
+	format     = 1
+	maxJournal = 1 << 30
+)
+
+// Record is what a prepared journal holds.
+type Record struct {
+	Format  int             `json:"format"`
+	Changes []site.Change   `json:"changes"`
+	Summary json.RawMessage `json:"summary"`
+}
+
+// Journal is a locked directory for one regeneration. The directory and its files are readable
+// by root only.
+type Journal struct {
+	root *os.Root
+	lock *os.File
+}
+
+// Open makes the directory where it is missing and locks it.
+func Open(dir string) (*Journal, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make journal directory: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open journal directory: %w", err)
+	}
+	lock, err := root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot open lock: %w", err), root.Close())
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrLocked
+		}
+		return nil, errors.Join(fmt.Errorf("cannot lock %s: %w", dir, err), lock.Close(), root.Close())
+	}
+	return &Journal{root: root, lock: lock}, nil
+}
+
+// Close releases the lock.
+func (j *Journal) Close() error { return errors.Join(j.lock.Close(), j.root.Close()) }
+
+// Done returns the summary of a regeneration that was finished here; nil when none was.
+func (j *Journal) Done() (json.RawMessage, error) {
+	summary, err := j.read(doneFile)
+	if summary == nil || err != nil {
+		return nil, err
+	}
+	// A crash may have come between the two files. The journal is full of private keys.
+	return summary, j.remove(preparedFile)
+}
+
+// Prepared returns what an interrupted regeneration was going to do; nil when nothing was begun.
+func (j *Journal) Prepared() (*Record, error) {
+	text, err := j.read(preparedFile)
+	if text == nil || err != nil {
+		return nil, err
+	}
+	var r Record
+	// The error of the parser is left out: it may quote the journal.
+	if json.Unmarshal(text, &r) != nil || r.Format != format {
+		return nil, errors.New("cannot read journal: damaged or of another version")
+	}
+	return &r, nil
+}
+
+// Prepare makes the changes inevitable: after it, they are carried out now or after a restart.
+func (j *Journal) Prepare(changes []site.Change, summary json.RawMessage, fault func(string) error) error {
+	text, err := json.Marshal(Record{Format: format, Changes: changes, Summary: summary})
+	if err != nil {
+		return fmt.Errorf("cannot encode journal: %w", err)
+	}
+	return j.write(preparedFile, text, "journal.prepare", fault)
+}
+
+// Finish records the summary and removes the journal with the private keys.
+func (j *Journal) Finish(summary json.RawMessage, fault func(string) error) error {
+	if err := j.write(doneFile, summary, "journal.finish", fault); err != nil {
+		return err
+	}
+	if err := fault("journal.wipe"); err != nil {
+		return err
+	}
+	return j.remove(preparedFile)
+}
+
+func (j *Journal) read(name string) ([]byte, error) {
+	f, err := j.root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read journal: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxJournal))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read journal: %w", err)
+	}
+	return text, nil
+}
+
+func (j *Journal) write(name string, text []byte, point string, fault func(string) error) error {
+	if err := fault(point + ".write"); err != nil {
+		return err
+	}
+	f, err := j.root.OpenFile(name+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot write journal: %w", err)
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("cannot write journal: %w", err)
+	}
+	if err := fault(point + ".rename"); err != nil {
+		return err
+	}
+	if err := j.root.Rename(name+newSuffix, name); err != nil {
+		return fmt.Errorf("cannot write journal: %w", err)
+	}
+	return j.sync()
+}
+
+func (j *Journal) remove(name string) error {
+	for _, n := range []string{name, name + newSuffix} {
+		if err := j.root.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot remove journal: %w", err)
+		}
+	}
+	return j.sync()
+}
+
+func (j *Journal) sync() error {
+	d, err := j.root.Open(".")
+	if err != nil {
+		return fmt.Errorf("cannot sync journal directory: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("cannot sync journal directory: %w", err)
+	}
+	return nil
+}

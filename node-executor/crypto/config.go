@@ -1,0 +1,51 @@
+package crypto
+
+import (
+	"crypto"
+	"errors"
+	"log/slog"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
+	"github.com/reroot-dev/reroot/node-executor/crypto/files"
+	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
+	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
+)
+
+// Config says where the material is, what is to be kept and what the cluster is called from now on.
+type Config struct {
+	// Roots are the directories that are searched, usually the new deployment's /etc and /var/lib/kubelet.
+	Roots []files.Root
+	// Skip are node paths that are left alone: SSH host keys, the executor's own state.
+	Skip []string
+	// Etcd opens the cluster's key space; nil when there is none.
+	Etcd etcd.Opener
+	// Rules say what is kept, renamed and dropped.
+	Rules plan.Rules
+	// Journal is a directory for this one regeneration, on storage that survives a reboot. It holds private keys
+	// while work is in progress. Another attempt of the same upgrade gets another directory.
+	Journal string
+	// Generate makes keys; nil means pki.Generate.
+	Generate func(pki.Algorithm) (crypto.Signer, error)
+	// Fault is called before each step that changes something, with the step's name; an error stops
+	// there. For tests; nil does nothing.
+	Fault func(point string) error
+	// Log gets progress; nil discards it.
+	Log *slog.Logger
+}
+
+// withDefaults checks the configuration.
+func (c Config) withDefaults() (Config, error) {
+	if c.Generate == nil {
+		c.Generate = pki.Generate
+	}
+	if c.Fault == nil {
+		c.Fault = func(string) error { return nil }
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if len(c.Roots) == 0 && c.Etcd == nil {
+		return c, errors.New("cannot regenerate without roots and etcd")
+	}
+	return c, c.Rules.Check()
+}

@@ -1,0 +1,137 @@
+package crawl
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
+)
+
+var (
+	gzipMagic         = []byte{0x1f, 0x8b, 0x08}
+	encryptedMagic    = []byte("k8s:enc:")
+	javaKeyStoreMagic = []byte{0xfe, 0xed, 0xfe, 0xed}
+)
+
+// gzip opens a compressed layer; a changed one is compressed with the same header.
+func (c crawler) gzip(doc []byte, path string, depth int) ([]splice.Edit, error) {
+	reader, err := gzip.NewReader(bytes.NewReader(doc))
+	if err != nil {
+		c.finding(Malformed, path, "gzip", false)
+		return nil, nil
+	}
+	content, err := io.ReadAll(io.LimitReader(reader, MaxExpanded+1))
+	switch {
+	case err != nil:
+		c.finding(Malformed, path, "gzip", false)
+		return nil, nil
+	case len(content) > MaxExpanded:
+		c.finding(TooDeep, path, fmt.Sprintf("more than %d bytes decompressed", MaxExpanded), true)
+		return nil, nil
+	}
+	header := reader.Header
+	return c.inner(content, path+"/gzip", depth, splice.Whole(0, len(doc), content, func(b []byte) ([]byte, error) {
+		var out bytes.Buffer
+		writer := gzip.NewWriter(&out)
+		writer.Header = header
+		_, err := writer.Write(b)
+		return out.Bytes(), errors.Join(err, writer.Close())
+	}))
+}
+
+var (
+	oidPKCS7Data    = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
+	oidPKCS7Signed  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
+	oidPBES2        = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}
+	minimumDER      = 40
+	sequenceTagByte = byte(0x30)
+)
+
+// classifyDER says what a whole document in DER is: a kind, or the name of a sealed container, or
+// neither.
+func classifyDER(doc []byte) (kind Kind, sealed string) {
+	if len(doc) < minimumDER || doc[0] != sequenceTagByte {
+		return "", ""
+	}
+	var outer asn1.RawValue
+	if rest, err := asn1.Unmarshal(doc, &outer); err != nil || len(rest) != 0 {
+		return "", ""
+	}
+	if kind := kindOfDER(doc); kind != "" {
+		return kind, ""
+	}
+	var version int
+	rest, err := asn1.Unmarshal(outer.Bytes, &version)
+	if err == nil {
+		var info struct {
+			Type asn1.ObjectIdentifier
+			Rest asn1.RawValue `asn1:"optional"`
+		}
+		if _, err := asn1.Unmarshal(rest, &info); err == nil && (info.Type.Equal(oidPKCS7Data) || info.Type.Equal(oidPKCS7Signed)) {
+			return "", "PKCS #12 key store"
+		}
+		return "", ""
+	}
+	var encrypted struct {
+		Algorithm struct {
+			ID     asn1.ObjectIdentifier
+			Params asn1.RawValue `asn1:"optional"`
+		}
+		Data []byte
+	}
+	if _, err := asn1.Unmarshal(doc, &encrypted); err == nil && encrypted.Algorithm.ID.Equal(oidPBES2) {
+		return "", "encrypted private key"
+	}
+	return "", ""
+}
+
+// kindOfDER names what der parses as; "" when it is nothing known.
+func kindOfDER(der []byte) Kind {
+	if looksLikeCertificate(der) {
+		return Certificate
+	}
+	if _, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+		return PrivateKey
+	}
+	if _, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return PrivateKey
+	}
+	if _, err := x509.ParseECPrivateKey(der); err == nil {
+		return PrivateKey
+	}
+	if _, err := x509.ParsePKIXPublicKey(der); err == nil {
+		return PublicKey
+	}
+	return ""
+}
+
+// looksLikeCertificate accepts what the standard library's stricter parser may refuse (odd serial
+// numbers, duplicate extensions): a sequence of a sequence with four or more members, an algorithm and a bit string.
+func looksLikeCertificate(der []byte) bool {
+	var certificate struct {
+		TBS       asn1.RawValue
+		Algorithm struct {
+			ID     asn1.ObjectIdentifier
+			Params asn1.RawValue `asn1:"optional"`
+		}
+		Signature asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(der, &certificate); err != nil || !certificate.TBS.IsCompound {
+		return false
+	}
+	members, rest := 0, certificate.TBS.Bytes
+	for len(rest) > 0 {
+		var member asn1.RawValue
+		var err error
+		if rest, err = asn1.Unmarshal(rest, &member); err != nil {
+			return false
+		}
+		members++
+	}
+	return members >= 6
+}

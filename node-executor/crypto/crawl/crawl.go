@@ -1,0 +1,153 @@
+// Package crawl finds cryptographic material inside any bytes, however deeply it is wrapped, and
+// rewrites it in place.
+//
+// It looks at content, never at names. A document is one of a few layers: etcd's protobuf storage
+// encoding, CBOR, gzip, bare DER, or text, and in text it looks for PEM blocks, JSON Web Tokens, runs of base64 and
+// data URLs wherever they stand. That text need not be parsed as YAML or JSON is deliberate: a PEM block keeps its
+// own line separator (a newline, an indented newline of a YAML block, the two characters \n of a JSON string), so one
+// lexical rule covers kubeconfigs, pod manifests, ignition, annotations and free text, and what is not material
+// cannot be altered.
+//
+// What looks like material but cannot be understood becomes a [Finding]; its neighbours are still handled.
+package crawl
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
+)
+
+// Bounds of what is unwrapped. Deeper or larger content is reported, not followed.
+const (
+	MaxDepth    = 8
+	MaxExpanded = 64 << 20 // bytes of one decompressed layer
+)
+
+// Kind says what a leaf is.
+type Kind string
+
+// The kinds of leaf.
+const (
+	Certificate Kind = "certificate" // X.509, DER; an OpenSSL TRUSTED CERTIFICATE has its auxiliary data after it
+	PrivateKey  Kind = "private key" // PKCS #1, PKCS #8 or SEC 1, DER
+	PublicKey   Kind = "public key"  // PKIX or PKCS #1, DER
+	Token       Kind = "token"       // JSON Web Token, compact form
+)
+
+// Leaf is one piece of material at one place.
+type Leaf struct {
+	Kind  Kind
+	Path  string // the layers passed, for people: data[tls.crt]/pem(CERTIFICATE)@0
+	Bytes []byte // DER, or the compact form of a token
+}
+
+// Reason says why something that looks like material was left as it is.
+type Reason string
+
+// The reasons of findings. Serious tells which of them may hide a private key.
+const (
+	Malformed   Reason = "malformed"        // a PEM block or container that does not decode
+	Encrypted   Reason = "encrypted"        // encrypted private key, or a value encrypted at rest
+	Sealed      Reason = "sealed key store" // PKCS #12 or Java key store
+	TooDeep     Reason = "too deep"         // more than MaxDepth layers, or a layer larger than MaxExpanded
+	UnknownKind Reason = "unknown kind"     // a protobuf object without a schema that holds material
+	OtherPEM    Reason = "other PEM block"  // CSR, CRL, parameters, OpenSSH key, PGP …
+)
+
+// Finding is something that looks like material and was not understood.
+type Finding struct {
+	Reason  Reason
+	Path    string
+	Detail  string // PEM label, object kind; never content
+	Serious bool   // may hold a private key
+}
+
+// Handler is told what a crawl meets. Every field may be nil.
+type Handler struct {
+	// Leaf returns what stands in the leaf's place from now on: DER or a token. Nil keeps it.
+	Leaf func(Leaf) ([]byte, error)
+	// Text returns edits of a stretch of plain text that is not material.
+	Text func(path string, text []byte) []splice.Edit
+	// Layer is shown each decoded document, outermost first.
+	Layer func(path string, content []byte)
+	// Finding is told what was not understood.
+	Finding func(Finding)
+}
+
+// Rewrite crawls doc and returns the edits that put the handler's replacements in place: none when
+// nothing changes. Errors are the handler's own, or say that a replacement cannot be encoded.
+func Rewrite(doc []byte, h Handler) ([]splice.Edit, error) {
+	return crawler{h}.document(doc, "", 0)
+}
+
+type crawler struct{ h Handler }
+
+func (c crawler) finding(reason Reason, path, detail string, serious bool) {
+	if c.h.Finding != nil {
+		c.h.Finding(Finding{Reason: reason, Path: path, Detail: detail, Serious: serious})
+	}
+}
+
+// document handles one layer.
+func (c crawler) document(doc []byte, path string, depth int) ([]splice.Edit, error) {
+	if depth > MaxDepth {
+		if mentionsMaterial(doc) {
+			c.finding(TooDeep, path, fmt.Sprintf("more than %d layers", MaxDepth), true)
+		}
+		return nil, nil
+	}
+	if c.h.Layer != nil {
+		c.h.Layer(path, doc)
+	}
+	switch {
+	case bytes.HasPrefix(doc, gzipMagic):
+		return c.gzip(doc, path, depth)
+	case bytes.HasPrefix(doc, protoMagic):
+		return c.storedObject(doc, path, depth)
+	case bytes.HasPrefix(doc, cborMagic):
+		return c.cbor(doc, path, depth)
+	case bytes.HasPrefix(doc, encryptedMagic):
+		c.finding(Encrypted, path, "value encrypted at rest", true)
+		return nil, nil
+	case bytes.HasPrefix(doc, javaKeyStoreMagic):
+		c.finding(Sealed, path, "Java key store", true)
+		return nil, nil
+	}
+	if kind, detail := classifyDER(doc); kind != "" {
+		return c.leaf(Leaf{Kind: kind, Path: path + "/der", Bytes: doc}, splice.Whole(0, len(doc), doc, verbatim))
+	} else if detail != "" {
+		c.finding(Sealed, path, detail, true)
+		return nil, nil
+	}
+	return c.text(doc, path, depth)
+}
+
+// inner handles a document that an outer layer holds.
+func (c crawler) inner(doc []byte, path string, depth int, lift splice.Lift) ([]splice.Edit, error) {
+	edits, err := c.document(doc, path, depth+1)
+	if err != nil || len(edits) == 0 {
+		return nil, err
+	}
+	return lift(edits)
+}
+
+// leaf asks the handler; lift takes an edit of the leaf's bytes to its document.
+func (c crawler) leaf(l Leaf, lift splice.Lift) ([]splice.Edit, error) {
+	if c.h.Leaf == nil {
+		return nil, nil
+	}
+	replacement, err := c.h.Leaf(l)
+	if err != nil || replacement == nil || bytes.Equal(replacement, l.Bytes) {
+		return nil, err
+	}
+	return lift([]splice.Edit{{Start: 0, End: len(l.Bytes), Text: replacement}})
+}
+
+func verbatim(b []byte) ([]byte, error) { return b, nil }
+
+// mentionsMaterial is the cheap test for layers that cannot be opened.
+func mentionsMaterial(doc []byte) bool {
+	return bytes.Contains(doc, []byte("-----BEGIN ")) || bytes.Contains(doc, []byte("LS0tLS1CRUdJTi")) ||
+		bytes.Contains(doc, []byte("0tLS0tQkVHSU4g")) || bytes.Contains(doc, []byte("tLS0tLUJFR0lOI"))
+}

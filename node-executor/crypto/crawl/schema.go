@@ -1,0 +1,117 @@
+package crawl
+
+import (
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The protobuf schema of a stored object is in the struct tags of its published Go type
+// (`protobuf:"bytes,2,rep,name=data"`), so there is no list of kinds or field numbers to keep here.
+
+// storedKinds knows the kinds of Kubernetes' own API groups.
+var storedKinds = scheme.Scheme
+
+// localKinds are kinds whose Go types are in no module that this program needs otherwise.
+var localKinds = map[schema.GroupVersionKind]reflect.Type{
+	{Group: "apiregistration.k8s.io", Version: "v1", Kind: "APIService"}: reflect.TypeFor[apiService](),
+	{Group: "route.openshift.io", Version: "v1", Kind: "Route"}:          reflect.TypeFor[route](),
+}
+
+// apiService is what may hold material of kube-aggregator's APIService.
+type apiService struct {
+	metav1.ObjectMeta `protobuf:"bytes,1,opt,name=metadata"`
+	Spec              struct {
+		CABundle []byte `protobuf:"bytes,5,opt,name=caBundle"`
+	} `protobuf:"bytes,2,opt,name=spec"`
+}
+
+// route is what may hold material or names of an OpenShift Route.
+type route struct {
+	metav1.ObjectMeta `protobuf:"bytes,1,opt,name=metadata"`
+	Spec              struct {
+		Host string `protobuf:"bytes,1,opt,name=host"`
+		TLS  struct {
+			Certificate              string `protobuf:"bytes,2,opt,name=certificate"`
+			Key                      string `protobuf:"bytes,3,opt,name=key"`
+			CACertificate            string `protobuf:"bytes,4,opt,name=caCertificate"`
+			DestinationCACertificate string `protobuf:"bytes,5,opt,name=destinationCACertificate"`
+		} `protobuf:"bytes,5,opt,name=tls"`
+		Subdomain string `protobuf:"bytes,8,opt,name=subdomain"`
+	} `protobuf:"bytes,2,opt,name=spec"`
+	Status struct {
+		Ingress []struct {
+			Host                    string `protobuf:"bytes,1,opt,name=host"`
+			RouterCanonicalHostname string `protobuf:"bytes,5,opt,name=routerCanonicalHostname"`
+		} `protobuf:"bytes,1,rep,name=ingress"`
+	} `protobuf:"bytes,3,opt,name=status"`
+}
+
+// messageSchema is a message's length-delimited fields by number.
+type messageSchema map[protowire.Number]fieldSchema
+
+// fieldSchema says how a field's bytes are read: as a document, as a message, as a map entry, or, with
+// none of them, not at all.
+type fieldSchema struct {
+	name     string
+	text     bool // string or bytes
+	message  reflect.Type
+	mapValue *fieldSchema
+}
+
+var schemas sync.Map // reflect.Type → messageSchema
+
+func schemaOf(t reflect.Type) messageSchema {
+	if known, ok := schemas.Load(t); ok {
+		return known.(messageSchema)
+	}
+	fields := messageSchema{}
+	for i := range t.NumField() {
+		tag := strings.Split(t.Field(i).Tag.Get("protobuf"), ",")
+		if len(tag) < 2 || tag[0] != "bytes" {
+			continue
+		}
+		number, err := strconv.Atoi(tag[1])
+		if err != nil {
+			continue
+		}
+		field := fieldOf(t.Field(i).Type)
+		for _, part := range tag[2:] {
+			if name, ok := strings.CutPrefix(part, "name="); ok {
+				field.name = name
+			}
+		}
+		fields[protowire.Number(number)] = field
+	}
+	schemas.Store(t, fields)
+	return fields
+}
+
+// fieldOf reads a Go type the way the generated code marshals it: pointers and slices are transparent,
+// []byte is a scalar, a struct is a message. What has a form of its own (a map of lists, say) is
+// left alone.
+func fieldOf(t reflect.Type) fieldSchema {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8 {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.String, reflect.Slice:
+		return fieldSchema{text: true}
+	case reflect.Struct:
+		return fieldSchema{message: t}
+	case reflect.Map:
+		if t.Elem().Kind() == reflect.Slice && t.Elem().Elem().Kind() != reflect.Uint8 {
+			return fieldSchema{}
+		}
+		value := fieldOf(t.Elem())
+		return fieldSchema{mapValue: &value}
+	}
+	return fieldSchema{}
+}

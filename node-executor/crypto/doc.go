@@ -1,0 +1,20 @@
+// Package crypto gives a cluster that was copied from a seed image its own cryptography, while it is
+// stopped: every private key, certificate and token of the seed is replaced by a fresh one that is related to the others
+// as the old one was, and nothing else changes by a byte.
+//
+// One call, [Regenerate], does it; [Inspect] shows what is there and [Prepare] what would be done:
+//
+//	scan     read all files and all of etcd once; crawl finds material by content in any nesting
+//	graph    keys as nodes, certificates as edges between issuer's and subject's key, tokens on keys
+//	plan     decide per key: fresh, given (kept from the old cluster) or kept; refuse what is unclear
+//	issue    generate keys in parallel, splice certificates, sign tokens
+//	stage    the new content of every site, in memory
+//	verify   read the staged content anew: chains, pairs, tokens, identifiers; no old private key anywhere
+//	commit   journal; guarded etcd transactions; atomic file replacement; forget etcd's history
+//
+// Until the journal is written nothing has changed; from then on it only goes forward. A call after a crash
+// finishes what was begun, and a call after the end returns the summary of what was done.
+//
+// One thing cannot be taken back: etcd's write-ahead log keeps the seed's old values until it
+// rotates. They are worth nothing in this cluster, but they are the seed's private keys.
+package crypto

@@ -1,0 +1,168 @@
+// Package etcd is the store of the cluster's API objects: it reads a whole key space at one
+// revision and replaces values by guarded transactions.
+package etcd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+)
+
+// Bounds of one request. A server accepts 128 operations and 1.5 MiB unless it was told otherwise.
+const (
+	pageKeys   = 500
+	batchOps   = 60
+	batchBytes = 1 << 20
+)
+
+// Opener makes a key space reachable. The returned function ends that again and is called exactly once.
+type Opener interface {
+	Open(ctx context.Context) (*clientv3.Client, func() error, error)
+}
+
+// Keyspace is all keys of an etcd.
+type Keyspace struct{ client *clientv3.Client }
+
+// New returns the key space that the client reaches.
+func New(client *clientv3.Client) *Keyspace { return &Keyspace{client: client} }
+
+// Walk visits every key, in order, all at the revision of the first page.
+func (k *Keyspace) Walk(ctx context.Context, visit func(site.Site) error) error {
+	from, revision := "\x00", int64(0)
+	for {
+		page, err := k.client.Get(ctx, from, clientv3.WithFromKey(), clientv3.WithLimit(pageKeys), clientv3.WithRev(revision))
+		if err != nil {
+			return fmt.Errorf("cannot list etcd from key %q: %w", from, err)
+		}
+		revision = page.Header.Revision
+		for _, kv := range page.Kvs {
+			if err := visit(site.Site{Ref: site.Ref{Store: site.Etcd, Name: string(kv.Key)}, Content: kv.Value}); err != nil {
+				return err
+			}
+			from = string(kv.Key) + "\x00"
+		}
+		if !page.More {
+			return nil
+		}
+	}
+}
+
+// Apply brings keys to the state that the changes want, in transactions that each check that nobody
+// else wrote. It may be called again after a crash at any point. Fault is called before each transaction.
+func (k *Keyspace) Apply(ctx context.Context, changes []site.Change, fault func(string) error) error {
+	var batch []site.Change
+	size := 0
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		err := k.applyBatch(ctx, batch, fault)
+		batch, size = batch[:0], 0
+		return err
+	}
+	for _, c := range changes {
+		if c.Store != site.Etcd {
+			continue
+		}
+		if len(batch) == batchOps || size+len(c.After) > batchBytes {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		batch = append(batch, c)
+		size += len(c.After)
+	}
+	return flush()
+}
+
+// applyBatch makes one transaction of what is still to be done.
+func (k *Keyspace) applyBatch(ctx context.Context, batch []site.Change, fault func(string) error) error {
+	var conditions []clientv3.Cmp
+	var operations []clientv3.Op
+	for _, c := range batch {
+		condition, operation, err := k.guarded(ctx, c)
+		if err != nil {
+			return fmt.Errorf("cannot change %s: %w", c.Ref, err)
+		}
+		if operation != nil {
+			conditions, operations = append(conditions, condition), append(operations, *operation)
+		}
+	}
+	if len(operations) == 0 {
+		return nil
+	}
+	if err := fault("etcd.transaction"); err != nil {
+		return err
+	}
+	response, err := k.client.Txn(ctx).If(conditions...).Then(operations...).Commit()
+	if err != nil {
+		return fmt.Errorf("cannot write %d keys from %s on: %w", len(operations), batch[0].Ref, err)
+	}
+	if !response.Succeeded {
+		return fmt.Errorf("cannot write %d keys from %s on: %w", len(operations), batch[0].Ref, site.ErrForeignWrite)
+	}
+	return nil
+}
+
+// guarded returns the operation for a change and the condition under which it may be done; no
+// operation when it is done already.
+func (k *Keyspace) guarded(ctx context.Context, c site.Change) (clientv3.Cmp, *clientv3.Op, error) {
+	now, err := k.client.Get(ctx, c.Name)
+	if err != nil {
+		return clientv3.Cmp{}, nil, err
+	}
+	if len(now.Kvs) == 0 {
+		if c.Delete {
+			return clientv3.Cmp{}, nil, nil
+		}
+		if !c.Create {
+			return clientv3.Cmp{}, nil, site.ErrForeignWrite
+		}
+		operation := clientv3.OpPut(c.Name, string(c.After))
+		return clientv3.Compare(clientv3.CreateRevision(c.Name), "=", 0), &operation, nil
+	}
+	kv := now.Kvs[0]
+	if !c.Delete && bytes.Equal(kv.Value, c.After) {
+		return clientv3.Cmp{}, nil, nil
+	}
+	if c.Create || site.HashOf(kv.Value) != c.Before {
+		return clientv3.Cmp{}, nil, site.ErrForeignWrite
+	}
+	operation := clientv3.OpDelete(c.Name)
+	if !c.Delete {
+		// The lease goes with the value: a key that would have expired must still expire.
+		operation = clientv3.OpPut(c.Name, string(c.After), clientv3.WithLease(clientv3.LeaseID(kv.Lease)))
+	}
+	return clientv3.Compare(clientv3.ModRevision(c.Name), "=", kv.ModRevision), &operation, nil
+}
+
+// Forget drops the history, in which the old values still stand, and the freed pages of the backend.
+// Fault is called before each of the two steps.
+func (k *Keyspace) Forget(ctx context.Context, fault func(string) error) error {
+	now, err := k.client.Get(ctx, "\x00", clientv3.WithFromKey(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
+	if err != nil {
+		return fmt.Errorf("cannot read etcd's revision: %w", err)
+	}
+	if err := fault("etcd.compact"); err != nil {
+		return err
+	}
+	_, err = k.client.Compact(ctx, now.Header.Revision, clientv3.WithCompactPhysical())
+	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
+		return fmt.Errorf("cannot compact etcd: %w", err)
+	}
+	if err := fault("etcd.defragment"); err != nil {
+		return err
+	}
+	for _, endpoint := range k.client.Endpoints() {
+		if _, err := k.client.Defragment(ctx, endpoint); err != nil {
+			return fmt.Errorf("cannot defragment etcd: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package plan
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"math/big"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
+	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
+	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
+	"github.com/reroot-dev/reroot/node-executor/crypto/token"
+)
+
+// Issued is the new material, by what it replaces.
+type Issued struct {
+	Keys         map[pki.KeyID]crypto.Signer
+	Certificates map[pki.CertificateID][]byte // DER
+	Tokens       map[token.ID][]byte          // compact form
+}
+
+// Issue makes the new material: keys first, in parallel and the slowest first, then certificates and tokens
+// in any order, since they only depend on keys.
+func (p *Plan) Issue(ctx context.Context, generate func(pki.Algorithm) (crypto.Signer, error)) (*Issued, error) {
+	made := &Issued{
+		Keys:         map[pki.KeyID]crypto.Signer{},
+		Certificates: map[pki.CertificateID][]byte{},
+		Tokens:       map[token.ID][]byte{},
+	}
+	if err := p.makeKeys(ctx, made, generate); err != nil {
+		return nil, err
+	}
+	issue := issuer{Plan: p, made: made, serials: map[pki.CertificateID]*big.Int{}}
+	if err := issue.certificates(ctx); err != nil {
+		return nil, err
+	}
+	for _, decision := range p.Tokens {
+		if decision.Action != Resigned {
+			continue
+		}
+		key := decision.Token.Key
+		compact, err := decision.Token.Resign(key.ID, made.Keys[key.ID])
+		if err != nil {
+			return nil, err
+		}
+		made.Tokens[decision.Token.ID] = compact
+	}
+	return made, nil
+}
+
+func (p *Plan) makeKeys(ctx context.Context, made *Issued, generate func(pki.Algorithm) (crypto.Signer, error)) error {
+	var fresh []*graph.Key
+	for id, decision := range p.Keys {
+		switch decision.Action {
+		case Fresh:
+			fresh = append(fresh, decision.Key)
+		case Given:
+			made.Keys[id] = decision.Signer()
+		}
+	}
+	// RSA takes a thousand times as long as the others, and ever longer with its size: long jobs
+	// at the end would leave cores idle.
+	slices.SortFunc(fresh, func(a, b *graph.Key) int {
+		return cmp.Or(-cmp.Compare(a.Algorithm.Name, b.Algorithm.Name), -cmp.Compare(a.Algorithm.Bits, b.Algorithm.Bits))
+	})
+	keys := make([]crypto.Signer, len(fresh))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, k := range fresh {
+		group.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			key, err := generate(k.Algorithm)
+			keys[i] = key
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("cannot generate keys: %w", err)
+	}
+	for i, k := range fresh {
+		made.Keys[k.ID] = keys[i]
+	}
+	return nil
+}
+
+type issuer struct {
+	*Plan
+	made    *Issued
+	serials map[pki.CertificateID]*big.Int
+}
+
+func (i *issuer) certificates(ctx context.Context) error {
+	var todo []*graph.Certificate
+	for _, decision := range i.Certificates {
+		switch decision.Action {
+		case Reissued:
+			serial, err := pki.NewSerial()
+			if err != nil {
+				return err
+			}
+			i.serials[decision.Certificate.ID] = serial
+			todo = append(todo, decision.Certificate)
+		case Replaced:
+			i.made.Certificates[decision.Certificate.ID] = decision.rule.Certificate.DER
+		}
+	}
+	ders := make([][]byte, len(todo))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for n, c := range todo {
+		group.Go(func() (err error) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			ders[n], err = i.reissue(c)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for n, c := range todo {
+		i.made.Certificates[c.ID] = ders[n]
+	}
+	return nil
+}
+
+func (i *issuer) reissue(c *graph.Certificate) ([]byte, error) {
+	r := pki.Reissue{Signer: i.made.Keys[c.Issuer.ID], Serial: i.serials[c.ID], Name: i.rules.name}
+	if key := i.made.Keys[c.Key.ID]; key != nil {
+		r.PublicKey = key.Public()
+		r.SubjectKeyID = i.subjectKeyID(c.Key, c.SubjectKeyID)
+	}
+	r.AuthorityKeyID = i.subjectKeyID(c.Issuer, c.AuthorityKeyID)
+	r.NotBefore, r.NotAfter = validity(c.Certificate, i.rules.Validity, i.rules.Now)
+	if c.AuthoritySerial != nil {
+		for _, parent := range c.Issuer.Certificates {
+			if parent.Serial.Cmp(c.AuthoritySerial) == 0 {
+				r.AuthoritySerial = i.serials[parent.ID]
+			}
+		}
+	}
+	der, err := c.Reissue(r)
+	if err != nil {
+		return nil, fmt.Errorf("cannot issue certificate %s (%s) again: %w", c.CommonName, short(c.ID.String()), err)
+	}
+	return der, nil
+}
+
+// subjectKeyID maps an identifier of a key to that of its successor. It is the same function
+// for the key's own certificates and for those it signed, so that they cannot disagree. Nil stays nil.
+func (i *issuer) subjectKeyID(k *graph.Key, old []byte) []byte {
+	if old == nil {
+		return nil
+	}
+	decision := i.Keys[k.ID]
+	if decision.rule != nil && decision.rule.SubjectKeyID != nil {
+		return decision.rule.SubjectKeyID
+	}
+	renewed := i.made.Keys[k.ID].Public()
+	if id, err := pki.IDOf(renewed); err == nil && id == k.ID {
+		return old
+	}
+	id, _ := pki.NewSubjectKeyID(old, k.Public, renewed)
+	return id
+}
+
+// validity returns the new validity; zero times keep the old one.
+func validity(c *pki.Certificate, mode ValidityMode, now time.Time) (notBefore, notAfter time.Time) {
+	length := c.NotAfter.Sub(c.NotBefore)
+	switch mode {
+	case Extend:
+		return now, now.Add(length)
+	case ForceExpire:
+		return now.Add(-length), now
+	}
+	return time.Time{}, time.Time{}
+}
+
+var errUnplanned = errors.New("not in the plan")
+
+// Replacement returns what stands in the place of a leaf from now on, in the same form; nil keeps it.
+func (p *Plan) Replacement(made *Issued, leaf crawl.Leaf) ([]byte, error) {
+	switch leaf.Kind {
+	case crawl.Certificate:
+		c, err := pki.ParseCertificate(leaf.Bytes)
+		if err != nil {
+			return nil, nil // reported as unread when it was found
+		}
+		if p.Certificates[c.ID] == nil {
+			return nil, fmt.Errorf("cannot replace certificate: %w", errUnplanned)
+		}
+		der := made.Certificates[c.ID]
+		if der == nil {
+			return nil, nil
+		}
+		return append(bytes.Clone(der), c.Auxiliary...), nil
+	case crawl.PrivateKey:
+		private, form, err := pki.ParsePrivateKey(leaf.Bytes)
+		if err != nil {
+			return nil, nil
+		}
+		key, err := p.successor(made, private.Public())
+		if err != nil || key == nil {
+			return nil, err
+		}
+		return pki.MarshalPrivateKey(key, form)
+	case crawl.PublicKey:
+		public, form, err := pki.ParsePublicKey(leaf.Bytes)
+		if err != nil {
+			return nil, nil
+		}
+		key, err := p.successor(made, public)
+		if err != nil || key == nil {
+			return nil, err
+		}
+		return pki.MarshalPublicKey(key.Public(), form)
+	case crawl.Token:
+		t, err := token.Parse(leaf.Bytes)
+		if err != nil {
+			return nil, nil
+		}
+		return made.Tokens[t.ID], nil
+	}
+	return nil, nil
+}
+
+// successor returns the key that replaces another; nil when that is kept.
+func (p *Plan) successor(made *Issued, public crypto.PublicKey) (crypto.Signer, error) {
+	id, err := pki.IDOf(public)
+	if err != nil {
+		return nil, err
+	}
+	if p.Keys[id] == nil {
+		return nil, fmt.Errorf("cannot replace key: %w", errUnplanned)
+	}
+	return made.Keys[id], nil
+}

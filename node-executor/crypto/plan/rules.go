@@ -1,0 +1,161 @@
+// Package plan decides what becomes of every key, certificate and token, before anything is made or written.
+//
+// Keys are decided first: a key is fresh, given or kept. Everything else follows. A certificate is
+// re-issued if its issuer's key is fresh or given, a token is signed anew if its key is. What
+// does not fit together, an unknown root, a key that cannot be replaced because its certificate's issuer is
+// elsewhere, is a [Problem]; a plan with problems is not carried out. All problems are reported, not only the first.
+package plan
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+)
+
+// KeepKey puts a given private key in the place of the key of one certificate authority, so that
+// clients that trust the old cluster's authority go on trusting the new one.
+type KeepKey struct {
+	// CommonName is that of a certificate on the key to be replaced.
+	CommonName string
+	// Site, when set, is where that key's private half must stand: a site's name, or the end of one. It tells keys
+	// with the same common name apart.
+	Site string
+	Key  crypto.Signer
+	// SubjectKeyID, when set, is the identifier that clients have in their copy of the authority's
+	// certificate. Nil means: made from the key as the replaced certificate's was.
+	SubjectKeyID []byte
+}
+
+// KeepCertificate puts a given certificate in the place of all that have its common name. Its
+// private key is not needed: it is for authorities whose key was thrown away.
+type KeepCertificate struct {
+	CommonName  string // default: the certificate's own
+	Certificate *pki.Certificate
+}
+
+// Policy says what to do where the material alone does not tell.
+type Policy string
+
+// The policies.
+const (
+	Refuse  Policy = "refuse" // report it as a problem
+	Keep    Policy = "keep"   // leave it as it is
+	Replace Policy = "replace"
+)
+
+// ValidityMode says what becomes of the validity of a re-issued certificate. Its length never changes.
+type ValidityMode string
+
+// The validity modes.
+const (
+	KeepValidity ValidityMode = "keep"
+	Extend       ValidityMode = "extend"       // begins now
+	ForceExpire  ValidityMode = "force-expire" // ends now
+)
+
+// Rules are what a plan follows. The zero value regenerates everything and refuses what is unclear.
+type Rules struct {
+	KeepKeys         []KeepKey
+	KeepCertificates []KeepCertificate
+	// Names maps common names, DNS names and addresses in certificates, each as a whole; names that are not in it
+	// are subject to Renames.
+	Names    map[string]string
+	Renames  rename.Rules
+	Validity ValidityMode
+	Now      time.Time
+	// Own are patterns (path.Match) of common names of authorities that belong to the cluster though
+	// their private key is nowhere: replaced, so that what was signed by them is worth nothing here.
+	Own []string
+	// External are names of sites, or their beginnings when they end in a slash, that list authorities of others.
+	External []string
+	// Unknown is for authorities and bare public keys without a private key that nothing tells to be the cluster's or
+	// others': Refuse, Keep or Replace.
+	Unknown Policy
+	// Orphans is for private keys with a certificate whose issuer's key is not here: Refuse or Keep. Kept
+	// keys are shared by all clusters made from one seed.
+	Orphans Policy
+	// Drop are patterns (path.Match) of etcd keys to be deleted.
+	Drop []string
+}
+
+// DefaultOwn are the authorities whose private key an OpenShift installer throws away.
+var DefaultOwn = []string{"admin-kubeconfig-signer", "kubelet-bootstrap-kubeconfig-signer", "root-ca", "olm-selfsigned-*"}
+
+// DefaultExternal are the places where OpenShift and Linux distributions list authorities of others.
+var DefaultExternal = []string{
+	"file:/etc/pki/", "file:/etc/ssl/",
+	"etcd:/kubernetes.io/configmaps/openshift-config-managed/trusted-ca-bundle",
+	"etcd:/kubernetes.io/configmaps/openshift-config/user-ca-bundle",
+}
+
+// Check fills in defaults and refuses what contradicts itself.
+func (r *Rules) Check() error {
+	if r.Validity == "" {
+		r.Validity = KeepValidity
+	}
+	if r.Unknown == "" {
+		r.Unknown = Refuse
+	}
+	if r.Orphans == "" {
+		r.Orphans = Refuse
+	}
+	var problems []error
+	if r.Validity != KeepValidity && r.Now.IsZero() {
+		problems = append(problems, fmt.Errorf("cannot %s validity without a time", r.Validity))
+	}
+	if r.Orphans == Replace {
+		problems = append(problems, errors.New("cannot replace orphans: nobody here can sign for their issuer"))
+	}
+	for _, pattern := range append(append([]string{}, r.Own...), r.Drop...) {
+		if _, err := path.Match(pattern, ""); err != nil {
+			problems = append(problems, fmt.Errorf("cannot use pattern %q: %w", pattern, err))
+		}
+	}
+	return errors.Join(append(problems, r.Renames.Check())...)
+}
+
+// name maps a name in a certificate.
+func (r *Rules) name(old string) string {
+	if renamed, ok := r.Names[old]; ok {
+		return renamed
+	}
+	return r.Renames.Apply(old)
+}
+
+func (r *Rules) isOwn(commonName string) bool {
+	for _, pattern := range r.Own {
+		if ok, err := path.Match(pattern, commonName); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Dropped tells whether a site is to be deleted.
+func (r *Rules) Dropped(ref site.Ref) bool {
+	if ref.Store != site.Etcd {
+		return false
+	}
+	for _, pattern := range r.Drop {
+		if ok, err := path.Match(pattern, ref.Name); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Rules) isExternal(siteName string) bool {
+	for _, external := range r.External {
+		if siteName == external || strings.HasSuffix(external, "/") && strings.HasPrefix(siteName, external) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,57 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
+)
+
+// Stage returns the new content of every site that changes. Nothing is written.
+func (p *Plan) Stage(made *Issued) ([]site.Change, error) {
+	changes := append([]site.Change{}, p.scan.Dropped...)
+	for _, s := range p.scan.Sites {
+		after, err := p.rewrite(made, s)
+		if err != nil {
+			return nil, fmt.Errorf("cannot rewrite %s: %w", s.Ref, err)
+		}
+		before := site.HashOf(s.Content)
+		moved := site.Ref{Store: s.Store, Name: p.newName(s.Ref)}
+		switch {
+		case moved != s.Ref:
+			if p.scan.Names[moved] {
+				return nil, fmt.Errorf("cannot rename %s to %s: exists", s.Ref, moved)
+			}
+			// The new one first: until it is durable the old one is the only copy.
+			changes = append(changes,
+				site.Change{Ref: moved, Create: true, Like: s.Name, After: after},
+				site.Change{Ref: s.Ref, Delete: true, Before: before})
+		case site.HashOf(after) != before:
+			changes = append(changes, site.Change{Ref: s.Ref, Before: before, After: after})
+		}
+	}
+	return changes, nil
+}
+
+// newName is the site's name under the renames: an etcd key as a whole, of a path only the last element,
+// because directories are not moved.
+func (p *Plan) newName(ref site.Ref) string {
+	if ref.Store == site.Etcd {
+		return p.rules.Renames.Apply(ref.Name)
+	}
+	return rename.Base(p.rules.Renames, ref.Name)
+}
+
+// rewrite makes all replacements and renames of a site in one pass.
+func (p *Plan) rewrite(made *Issued, s site.Site) ([]byte, error) {
+	edits, err := crawl.Rewrite(s.Content, crawl.Handler{
+		Leaf: func(leaf crawl.Leaf) ([]byte, error) { return p.Replacement(made, leaf) },
+		Text: func(_ string, text []byte) []splice.Edit { return p.rules.Renames.Edits(text) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return splice.Apply(s.Content, edits)
+}

@@ -1,0 +1,276 @@
+package crypto
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/commit"
+	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
+	"github.com/reroot-dev/reroot/node-executor/crypto/files"
+	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
+	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
+	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+	"github.com/reroot-dev/reroot/node-executor/crypto/verify"
+)
+
+// Inspect reads the node and returns the graph of its material. Nothing is changed.
+func Inspect(ctx context.Context, config Config) (*graph.Graph, error) {
+	p, err := Prepare(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return p.Graph(), nil
+}
+
+// Prepare reads the node and returns what Regenerate would do, problems included. Nothing is changed.
+func Prepare(ctx context.Context, config Config) (p *plan.Plan, err error) {
+	config, err = config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	n, err := openNode(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, n.close()) }()
+	found, err := n.scan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return plan.Decide(found, config.Rules), nil
+}
+
+// Regenerate replaces the node's cryptography. The error is a [*RefusedError] when the plan has problems; nothing has
+// been changed then. After any other error the call may be repeated with the same journal: it goes on where it stopped.
+func Regenerate(ctx context.Context, config Config) (_ *Summary, err error) {
+	config, err = config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	journal, err := commit.Open(config.Journal)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, journal.Close()) }()
+	if done, err := journal.Done(); done != nil || err != nil {
+		return readSummary(done, err)
+	}
+	record, err := journal.Prepared()
+	if err != nil {
+		return nil, err
+	}
+	n, err := openNode(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, n.close()) }()
+	if record == nil {
+		if record, err = n.prepare(ctx); err != nil {
+			return nil, err
+		}
+		if err := journal.Prepare(record.Changes, record.Summary, config.Fault); err != nil {
+			return nil, err
+		}
+	} else {
+		config.Log.InfoContext(ctx, "finishing an interrupted regeneration", slog.Int("sites", len(record.Changes)))
+	}
+	if err := n.carryOut(ctx, record.Changes); err != nil {
+		return nil, err
+	}
+	if err := journal.Finish(record.Summary, config.Fault); err != nil {
+		return nil, err
+	}
+	return readSummary(record.Summary, nil)
+}
+
+func readSummary(text json.RawMessage, err error) (*Summary, error) {
+	if err != nil {
+		return nil, err
+	}
+	var s Summary
+	if err := json.Unmarshal(text, &s); err != nil {
+		return nil, fmt.Errorf("cannot read summary: %w", err)
+	}
+	return &s, nil
+}
+
+// node is the open stores of a stopped node.
+type node struct {
+	config    Config
+	files     *files.Tree
+	keys      *etcd.Keyspace // nil without etcd
+	closeEtcd func() error
+	timings   []Timing
+}
+
+func openNode(ctx context.Context, config Config) (*node, error) {
+	tree, err := files.New(config.Roots, config.Skip)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{config: config, files: tree, closeEtcd: func() error { return nil }}
+	if config.Etcd == nil {
+		return n, nil
+	}
+	err = n.timed("open etcd", func() error {
+		client, stop, err := config.Etcd.Open(ctx)
+		if err != nil {
+			return err
+		}
+		n.keys, n.closeEtcd = etcd.New(client), stop
+		return nil
+	})
+	return n, err
+}
+
+func (n *node) close() error {
+	if err := n.closeEtcd(); err != nil {
+		return fmt.Errorf("cannot stop etcd: %w", err)
+	}
+	return nil
+}
+
+func (n *node) timed(stage string, do func() error) error {
+	start := time.Now()
+	err := do()
+	n.timings = append(n.timings, Timing{Stage: stage, Duration: time.Since(start)})
+	n.config.Log.Debug("stage ended", slog.String("stage", stage), slog.Duration("took", time.Since(start)))
+	return err
+}
+
+func (n *node) sources() []site.Source {
+	sources := []site.Source{n.files}
+	if n.keys != nil {
+		sources = append(sources, n.keys)
+	}
+	return sources
+}
+
+func (n *node) scan(ctx context.Context) (found *scan.Result, err error) {
+	err = n.timed("scan", func() error {
+		found, err = scan.Scan(ctx, n.sources(), scan.Options{Renames: n.config.Rules.Renames, Drop: n.config.Rules.Dropped})
+		return err
+	})
+	return found, err
+}
+
+// prepare does everything that changes nothing.
+func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
+	found, err := n.scan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := plan.Decide(found, n.config.Rules)
+	if len(p.Problems) > 0 {
+		return nil, &RefusedError{Stage: "plan", Problems: p.Problems}
+	}
+	var made *plan.Issued
+	var changes []site.Change
+	if err := n.timed("issue", func() error {
+		made, err = p.Issue(ctx, n.config.Generate)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if err := n.timed("stage", func() error {
+		changes, err = p.Stage(made)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if err := n.timed("verify", func() error { return n.verify(ctx, p, made, found, changes) }); err != nil {
+		return nil, err
+	}
+	summary := summarise(p, made, changes)
+	summary.SitesRead, summary.BytesRead, summary.Timings = len(found.Names), found.Bytes, n.timings
+	text, err := json.Marshal(summary)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode summary: %w", err)
+	}
+	return &commit.Record{Changes: changes, Summary: text}, nil
+}
+
+func (n *node) verify(ctx context.Context, p *plan.Plan, made *plan.Issued, found *scan.Result, changes []site.Change) error {
+	before := verify.Before{}
+	for _, s := range found.Sites {
+		before[s.Ref] = s.Content
+	}
+	problems := verify.Staged(p, made, before, changes)
+	left, err := verify.NoSecrets(ctx, n.sources(), changes, verify.OldSecrets(p, made))
+	if err != nil {
+		return err
+	}
+	if problems = append(problems, left...); len(problems) > 0 {
+		return &RefusedError{Stage: "verify", Problems: problems}
+	}
+	return nil
+}
+
+// carryOut makes the changes. Etcd comes first: its transactions are the ones that can still be refused.
+func (n *node) carryOut(ctx context.Context, changes []site.Change) error {
+	if n.keys != nil {
+		if err := n.keys.Apply(ctx, changes, n.config.Fault); err != nil {
+			return err
+		}
+	}
+	if err := n.files.Apply(ctx, changes, n.config.Fault); err != nil {
+		return err
+	}
+	if err := n.confirm(ctx, changes); err != nil {
+		return err
+	}
+	if n.keys != nil {
+		return n.keys.Forget(ctx, n.config.Fault)
+	}
+	return nil
+}
+
+// confirm reads all sites once more: each change is there, nothing else has come.
+func (n *node) confirm(ctx context.Context, changes []site.Change) error {
+	want := map[site.Ref]site.Change{}
+	for _, c := range changes {
+		want[c.Ref] = c
+	}
+	for _, source := range n.sources() {
+		err := source.Walk(ctx, func(s site.Site) error {
+			c, changed := want[s.Ref]
+			if changed && (c.Delete || site.HashOf(s.Content) != site.HashOf(c.After)) {
+				return fmt.Errorf("cannot confirm %s: %w", s.Ref, site.ErrForeignWrite)
+			}
+			delete(want, s.Ref)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for ref, c := range want {
+		if !c.Delete {
+			return fmt.Errorf("cannot confirm %s: missing", ref)
+		}
+	}
+	return nil
+}
+
+// replacement describes what became of a key.
+func replacement(d *plan.KeyDecision, made *plan.Issued) (Replacement, bool) {
+	key := made.Keys[d.Key.ID]
+	if key == nil {
+		return Replacement{}, false
+	}
+	id, err := pki.IDOf(key.Public())
+	if err != nil {
+		return Replacement{}, false
+	}
+	r := Replacement{Names: []string{}, Old: d.Key.ID.String(), New: id.String(), Action: d.Action, Why: d.Why}
+	for _, c := range d.Key.Certificates {
+		r.Names = append(r.Names, c.CommonName)
+	}
+	return r, true
+}

@@ -1,0 +1,81 @@
+// Package site names the places that hold a node's state while it is offline, files and etcd keys, as one
+// kind of thing: bytes under a name, which can be read, and replaced if they still are what they were.
+package site
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+)
+
+// ErrForeignWrite marks a site that is neither as it was read nor as it is to become: something
+// else writes to it.
+var ErrForeignWrite = errors.New("changed by someone else")
+
+// Hash is the SHA-256 of a site's content.
+type Hash [sha256.Size]byte
+
+// HashOf hashes content.
+func HashOf(content []byte) Hash { return sha256.Sum256(content) }
+
+func (h Hash) String() string { return hex.EncodeToString(h[:]) }
+
+// MarshalText writes the hash in hexadecimal.
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (h *Hash) UnmarshalText(text []byte) error {
+	raw, err := hex.DecodeString(string(text))
+	if err != nil || len(raw) != len(h) {
+		return fmt.Errorf("cannot read hash of %d characters", len(text))
+	}
+	copy(h[:], raw)
+	return nil
+}
+
+// Store is where a site is.
+type Store string
+
+// The stores.
+const (
+	File Store = "file"
+	Etcd Store = "etcd"
+)
+
+// Ref names a site.
+type Ref struct {
+	Store Store  `json:"store"`
+	Name  string `json:"name"` // the path on the node, or the etcd key
+}
+
+func (r Ref) String() string { return string(r.Store) + ":" + r.Name }
+
+// Site is one place as it was read.
+type Site struct {
+	Ref
+	Content []byte
+	// TooLarge is set, and Content empty, for a file that is too large to be opened and mentions a private key.
+	TooLarge bool
+}
+
+// Change is what one site becomes.
+type Change struct {
+	Ref
+	Before Hash   `json:"before"`
+	After  []byte `json:"after,omitempty"`
+	// Delete removes the site. A renamed site is a deletion and a creation.
+	Delete bool `json:"delete,omitempty"`
+	// Create says that the site does not exist before; Like names the one whose owner, mode, labels
+	// or lease it gets.
+	Create bool   `json:"create,omitempty"`
+	Like   string `json:"like,omitempty"`
+}
+
+// Source reads all sites of a store.
+type Source interface {
+	// Walk calls visit for every site, in a stable order, and stops at its error. The content is
+	// visit's to keep.
+	Walk(ctx context.Context, visit func(Site) error) error
+}

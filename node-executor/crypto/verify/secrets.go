@@ -1,0 +1,120 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
+	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
+	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+)
+
+// Needles finds any of many byte strings in one pass over a text.
+type Needles struct {
+	byPrefix map[uint64][]needle
+	filter   [1 << 16]bool // of the first two bytes, so that most positions cost one look
+}
+
+type needle struct {
+	bytes []byte
+	owner pki.KeyID
+}
+
+// Length of the piece of a secret that is searched for: enough that it occurs nowhere by chance.
+const needleLength = 16
+
+// OldSecrets returns needles for the private keys that the plan replaces: their numbers as bytes, in hexadecimal, and in
+// base64 at each alignment, plain and URL-safe. They find a key in forms that nobody thought of.
+func OldSecrets(p *plan.Plan, made *plan.Issued) *Needles {
+	n := &Needles{byPrefix: map[uint64][]needle{}}
+	for id, decision := range p.Keys {
+		replacement := made.Keys[id]
+		if decision.Key.Private == nil || replacement == nil {
+			continue
+		}
+		if renewed, err := pki.IDOf(replacement.Public()); err == nil && renewed == id {
+			continue // kept by a rule that gives the same key
+		}
+		for _, secret := range pki.Secrets(decision.Key.Private) {
+			n.add(secret, id)
+		}
+	}
+	return n
+}
+
+func (n *Needles) add(secret []byte, owner pki.KeyID) {
+	if len(secret) < needleLength {
+		return
+	}
+	// The middle: the ends may be normalised away.
+	from := (len(secret) - needleLength) / 2
+	piece := secret[from : from+needleLength]
+	n.insert(piece, owner)
+	n.insert([]byte(hex.EncodeToString(piece)), owner)
+	n.insert(bytes.ToUpper([]byte(hex.EncodeToString(piece))), owner)
+	for shift := range 3 {
+		// Whole groups of three bytes stay when what precedes them is cut off.
+		aligned := piece[shift : shift+(needleLength-shift)/3*3]
+		n.insert([]byte(base64.StdEncoding.EncodeToString(aligned)), owner)
+		n.insert([]byte(base64.URLEncoding.EncodeToString(aligned)), owner)
+	}
+}
+
+func (n *Needles) insert(piece []byte, owner pki.KeyID) {
+	prefix := binary.LittleEndian.Uint64(piece)
+	n.byPrefix[prefix] = append(n.byPrefix[prefix], needle{bytes.Clone(piece), owner})
+	n.filter[binary.LittleEndian.Uint16(piece)] = true
+}
+
+// Find returns the owner of a needle in the text.
+func (n *Needles) Find(text []byte) (owner pki.KeyID, found bool) {
+	for i := 0; i+8 <= len(text); i++ {
+		if !n.filter[binary.LittleEndian.Uint16(text[i:])] {
+			continue
+		}
+		for _, candidate := range n.byPrefix[binary.LittleEndian.Uint64(text[i:])] {
+			if bytes.HasPrefix(text[i:], candidate.bytes) {
+				return candidate.owner, true
+			}
+		}
+	}
+	return pki.KeyID{}, false
+}
+
+// NoSecrets reads all sites as they will be after the changes and reports those that hold a needle in any layer.
+// Nil changes read them as they are.
+func NoSecrets(ctx context.Context, sources []site.Source, changes []site.Change, needles *Needles) ([]plan.Problem, error) {
+	var problems []plan.Problem
+	look := func(ref site.Ref, content []byte) error {
+		_, err := crawl.Rewrite(content, crawl.Handler{Layer: func(path string, layer []byte) {
+			if owner, found := needles.Find(layer); found {
+				problems = append(problems, plan.Problem{Where: ref.String() + path, What: fmt.Sprintf("still holds the private key %s in a form that is not understood", owner)})
+			}
+		}})
+		return err
+	}
+	changed := map[site.Ref]bool{}
+	for _, c := range changes {
+		changed[c.Ref] = true
+		if err := look(c.Ref, c.After); err != nil {
+			return nil, err
+		}
+	}
+	for _, source := range sources {
+		err := source.Walk(ctx, func(s site.Site) error {
+			if err := ctx.Err(); err != nil || changed[s.Ref] {
+				return err
+			}
+			return look(s.Ref, s.Content)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("cannot search for old private keys: %w", err)
+		}
+	}
+	return problems, nil
+}

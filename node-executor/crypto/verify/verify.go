@@ -1,0 +1,186 @@
+// Package verify checks a staged regeneration against what was there before: it reads the new content
+// anew, without trusting how it was made.
+package verify
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
+	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
+	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
+	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+	"github.com/reroot-dev/reroot/node-executor/crypto/token"
+)
+
+// Before is a site's old content.
+type Before map[site.Ref][]byte
+
+// Staged returns everything that is wrong with the changes; nothing means that every invariant holds:
+// each place holds the successor of what it held and in the same order, each signature is by the successor of the
+// old signer's key, identifiers of keys agree, and no two keys became one.
+func Staged(p *plan.Plan, made *plan.Issued, before Before, changes []site.Change) []plan.Problem {
+	v := verifier{plan: p, made: made, after: graph.New(), keys: map[pki.KeyID]pki.KeyID{}}
+	for _, c := range changes {
+		if c.Delete {
+			continue
+		}
+		old := c.Ref
+		if c.Create {
+			old.Name = c.Like
+		}
+		v.site(old, before[old], c.After)
+	}
+	v.after.Relate()
+	v.keyPairs()
+	v.certificates()
+	v.tokens()
+	return v.problems
+}
+
+type verifier struct {
+	plan     *plan.Plan
+	made     *plan.Issued
+	after    *graph.Graph
+	keys     map[pki.KeyID]pki.KeyID // old → new
+	problems []plan.Problem
+}
+
+func (v *verifier) problem(where, format string, args ...any) {
+	v.problems = append(v.problems, plan.Problem{Where: where, What: fmt.Sprintf(format, args...)})
+}
+
+// leaves reads the material of a document in order.
+func leaves(doc []byte) ([]crawl.Leaf, error) {
+	var found []crawl.Leaf
+	_, err := crawl.Rewrite(doc, crawl.Handler{Leaf: func(l crawl.Leaf) ([]byte, error) {
+		found = append(found, crawl.Leaf{Kind: l.Kind, Path: l.Path, Bytes: bytes.Clone(l.Bytes)})
+		return nil, nil
+	}})
+	return found, err
+}
+
+func (v *verifier) site(ref site.Ref, before, after []byte) {
+	old, err := leaves(before)
+	if err != nil {
+		v.problem(ref.String(), "cannot be read: %v", err)
+		return
+	}
+	renewed, err := leaves(after)
+	if err != nil || len(old) != len(renewed) {
+		v.problem(ref.String(), "held %d pieces of material and now %d", len(old), len(renewed))
+		return
+	}
+	for i, leaf := range old {
+		v.after.Add(ref.String(), renewed[i])
+		want, err := v.plan.Replacement(v.made, leaf)
+		if want == nil {
+			want = leaf.Bytes
+		}
+		if err != nil || renewed[i].Kind != leaf.Kind || !bytes.Equal(want, renewed[i].Bytes) {
+			v.problem(ref.String()+leaf.Path, "is not the successor of what was there")
+		}
+	}
+}
+
+// keyPairs checks that successors are different from each other and from all old keys, and of the
+// same algorithm.
+func (v *verifier) keyPairs() {
+	successors := map[pki.KeyID]pki.KeyID{}
+	for id, decision := range v.plan.Keys {
+		v.keys[id] = id
+		key := v.made.Keys[id]
+		if key == nil {
+			continue
+		}
+		renewed, err := pki.IDOf(key.Public())
+		if err != nil {
+			v.problem("key "+id.String(), "has an unusable successor: %v", err)
+			continue
+		}
+		v.keys[id] = renewed
+		if other, taken := successors[renewed]; taken {
+			v.problem("key "+id.String(), "has the same successor as %s", other)
+		}
+		successors[renewed] = id
+		if decision.Action != plan.Fresh {
+			continue
+		}
+		if v.plan.Keys[renewed] != nil {
+			v.problem("key "+id.String(), "was not replaced by a new one")
+		}
+		if algorithm, err := pki.AlgorithmOf(key.Public()); err != nil || algorithm != decision.Key.Algorithm {
+			v.problem("key "+id.String(), "of %s became %s", decision.Key.Algorithm, algorithm)
+		}
+	}
+}
+
+func (v *verifier) certificates() {
+	type serial struct{ issuer, number string }
+	seen := map[serial]pki.CertificateID{}
+	for id, decision := range v.plan.Certificates {
+		if decision.Action != plan.Reissued {
+			continue
+		}
+		old := decision.Certificate
+		where := fmt.Sprintf("certificate %s (%s)", old.CommonName, id)
+		renewed, err := pki.ParseCertificate(v.made.Certificates[id])
+		if err != nil {
+			v.problem(where, "cannot be read: %v", err)
+			continue
+		}
+		if renewed.KeyID != v.keys[old.Key.ID] {
+			v.problem(where, "is not on its key's successor")
+		}
+		if in := v.after.Certificates[renewed.ID]; in == nil || in.Issuer == nil || in.Issuer.ID != v.keys[old.Issuer.ID] {
+			v.problem(where, "is not signed by its issuer's successor")
+		}
+		number := serial{string(renewed.RawIssuer), renewed.Serial.String()}
+		if _, taken := seen[number]; taken {
+			v.problem(where, "shares issuer and serial number with another")
+		}
+		seen[number] = id
+		v.identifiers(where, old, renewed)
+		if renewed.NotAfter.Sub(renewed.NotBefore) != old.NotAfter.Sub(old.NotBefore) {
+			v.problem(where, "is valid for another length of time")
+		}
+		if !slices.Equal(old.Extensions(), renewed.Extensions()) {
+			v.problem(where, "has other extensions")
+		}
+	}
+}
+
+// identifiers checks that an authority key identifier that led to the issuer still does.
+func (v *verifier) identifiers(where string, old *graph.Certificate, renewed *pki.Certificate) {
+	for _, parent := range old.Issuer.Certificates {
+		if old.AuthorityKeyID == nil || !bytes.Equal(parent.SubjectKeyID, old.AuthorityKeyID) {
+			continue
+		}
+		successor, err := pki.ParseCertificate(v.made.Certificates[parent.ID])
+		if err == nil && !bytes.Equal(successor.SubjectKeyID, renewed.AuthorityKeyID) {
+			v.problem(where, "no longer names its issuer's key")
+		}
+	}
+}
+
+func (v *verifier) tokens() {
+	for id, decision := range v.plan.Tokens {
+		if decision.Action != plan.Resigned {
+			continue
+		}
+		where := "token " + id.String()
+		renewed, err := token.Parse(v.made.Tokens[id])
+		if err != nil {
+			v.problem(where, "cannot be read: %v", err)
+			continue
+		}
+		if !renewed.SignedBy(v.made.Keys[decision.Token.Key.ID].Public()) {
+			v.problem(where, "is not signed by its key's successor")
+		}
+		if !renewed.SamePayload(decision.Token.Token) {
+			v.problem(where, "has another payload")
+		}
+	}
+}

@@ -124,15 +124,21 @@ func Recorded(e event.Event) time.Time {
 	return t
 }
 
+// ext is an extension attribute as text, "" when it is absent.
 func ext(e event.Event, name string) string {
-	switch v := e.Extensions()[name].(type) {
+	var v any
+	if c, ok := e.Context.(*event.EventContextV1); ok {
+		v = c.Extensions[name] // Event.Extensions copies the map, and this runs several times an event
+	} else {
+		v = e.Extensions()[name]
+	}
+	switch v := v.(type) {
 	case nil:
 		return ""
 	case string:
 		return v
-	default:
-		return fmt.Sprint(v)
 	}
+	return fmt.Sprint(v)
 }
 
 // Decode reads the payload of an event as T, its type's payload. Unknown and repeated fields are an error; an event

@@ -30,9 +30,12 @@ import (
 // ModulePath is the module that the lab belongs to.
 const ModulePath = "github.com/reroot-dev/reroot"
 
-// programFlags are the GOFLAGS of this module. They are the Makefile's: other
-// flags would compile every dependency once more.
-const programFlags = "-buildvcs=false -tags=containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_devicemapper"
+// The GOFLAGS of each kind. Those of this module are the Makefile's: others would
+// compile every dependency once more.
+const (
+	binaryFlags  = "-buildvcs=false"
+	programFlags = "-buildvcs=false -tags=containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_devicemapper"
+)
 
 // stderrLimit bounds how much of a failed build's output an error quotes, in bytes.
 const stderrLimit = 4 << 10
@@ -49,10 +52,10 @@ func Names() []string {
 // Binaries returns the path of each named third-party executable (see [Names])
 // and builds those that the cache lacks.
 //
-// The cache is ${XDG_CACHE_HOME:-~/.cache}/reroot/bin. An executable appears in
-// it complete or not at all, and of several runs that miss the same one, only one
-// builds it. What is built, and how long that takes, is written to log. The
-// working directory must be inside the repository.
+// The cache is ${XDG_CACHE_HOME:-~/.cache}/reroot/bin; nothing in it is missed when
+// removed. An executable appears in it complete or not at all, and of several runs
+// that miss the same one, only one builds it. What is built, and how long that
+// takes, is written to log. The working directory must be inside the repository.
 func Binaries(ctx context.Context, log io.Writer, names ...string) (map[string]string, error) {
 	root, err := repository()
 	if err != nil {
@@ -66,7 +69,7 @@ func Binaries(ctx context.Context, log io.Writer, names ...string) (map[string]s
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the cache: %w", err)
 	}
-	toolchain, err := run(ctx, root, nil, "env", "GOVERSION", "GOOS", "GOARCH")
+	toolchain, err := run(ctx, root, binaryFlags, "env", "GOVERSION", "GOOS", "GOARCH")
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +102,7 @@ func Program(ctx context.Context, importPath, out string) error {
 	if out, err = filepath.Abs(out); err != nil {
 		return fmt.Errorf("cannot build %s: %w", importPath, err)
 	}
-	if _, err := run(ctx, root, []string{"GOFLAGS=" + programFlags}, "build", "-o", out, importPath); err != nil {
+	if _, err := run(ctx, root, programFlags, "build", "-o", out, importPath); err != nil {
 		return fmt.Errorf("cannot build %s: %w", importPath, err)
 	}
 	return nil
@@ -124,8 +127,7 @@ func (r recipe) ensure(ctx context.Context, log io.Writer, root, path string) er
 	fmt.Fprintf(log, "building %s (%s): about %s on two cores, once\n", r.name, r.what, r.takes)
 	start := time.Now()
 	unfinished := path + ".tmp"
-	args := []string{"build", "-trimpath", "-ldflags", r.ldflags, "-o", unfinished, r.pkg}
-	if _, err := run(ctx, filepath.Join(root, r.module), []string{"GOFLAGS=" + r.goflags(), "GOWORK=off"}, args...); err != nil {
+	if _, err := run(ctx, filepath.Join(root, r.module), binaryFlags, r.arguments(unfinished)...); err != nil {
 		return errors.Join(err, os.RemoveAll(unfinished))
 	}
 	if err := os.Rename(unfinished, path); err != nil {
@@ -158,12 +160,12 @@ func repository() (string, error) {
 	}
 }
 
-// run runs the go command in dir and returns its standard output. An error
-// carries the end of its standard error.
-func run(ctx context.Context, dir string, env []string, args ...string) (string, error) {
+// run runs the go command in dir with the given GOFLAGS and returns its standard
+// output. An error carries the end of its standard error.
+func run(ctx context.Context, dir, flags string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
-	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0", "PWD="+dir), env...)
+	cmd.Env = append(os.Environ(), "PWD="+dir, "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS="+flags)
 	// An interrupted go command removes its work directory, a killed one does not.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second

@@ -98,6 +98,26 @@ func TestBinariesShareOneBuild(t *testing.T) {
 	}
 }
 
+// A killed run leaves its lock file, without the lock, and an unfinished file.
+func TestAKilledRunIsNoObstacle(t *testing.T) {
+	emptyCache(t)
+	built, err := build.Binaries(t.Context(), t.Output(), "s3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(built["s3"], built["s3"]+".tmp"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(built["s3"]+".tmp", 100); err != nil {
+		t.Fatal(err)
+	}
+	built, err = build.Binaries(t.Context(), t.Output(), "s3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	assertStatic(t, "s3", built["s3"])
+}
+
 func TestAnInterruptedBuildLeavesNothing(t *testing.T) {
 	bin := emptyCache(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -26,7 +26,13 @@ type recipe struct {
 	takes   string // with an empty Go build cache, for the log
 }
 
+// strip leaves symbols and debug information out: half of these executables.
 const strip = "-s -w"
+
+// arguments are those of the go command, in r's module, that make the file out.
+func (r recipe) arguments(out string) []string {
+	return []string{"build", "-trimpath", "-ldflags", r.ldflags, "-o", out, r.pkg}
+}
 
 var recipes = []recipe{
 	{
@@ -47,9 +53,6 @@ var recipes = []recipe{
 	},
 	{name: "s3", module: "test/lab/s3", pkg: ".", ldflags: strip, what: "gofakes3 v1.2.0", takes: "10 seconds"},
 }
-
-// goflags are the GOFLAGS that r is built with.
-func (recipe) goflags() string { return "-buildvcs=false -mod=readonly" }
 
 // kubernetesFlags are the linker flags that Kubernetes's own build takes its
 // version from; without them it calls itself v0.0.0. The date is fixed so that
@@ -74,7 +77,7 @@ func kubernetesFlags(version string) string {
 // recipe, the toolchain, and the path and content of each file of its module.
 func (r recipe) hash(root, toolchain string) (string, error) {
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%q\n", []string{toolchain, r.pkg, r.ldflags, r.goflags()})
+	fmt.Fprintf(sum, "%q %q %q\n", toolchain, binaryFlags, r.arguments(""))
 	module := os.DirFS(filepath.Join(root, r.module))
 	err := fs.WalkDir(module, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {

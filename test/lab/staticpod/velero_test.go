@@ -138,7 +138,7 @@ func (c *controlPlane) putVelero(client dynamic.Interface, executables map[strin
 	c.put("velero.yaml", manifest(c.t, "velero", "lab.reroot.dev/velero:v1.18.3", []string{
 		"velero", "server", "--kubeconfig=" + c.kubeconfig(), "--namespace=" + veleroNamespace, "--plugin-dir=" + plugins,
 		"--metrics-address=" + loopback(ports[1]), "--profiler-address=" + loopback(ports[2]), "--store-validation-frequency=10s",
-	}, env("VELERO_NAMESPACE", veleroNamespace), after("s3")))
+	}, env("VELERO_NAMESPACE", veleroNamespace), env("TMPDIR", c.dir) /* for the credentials that it writes */, after("s3")))
 }
 
 // await waits until Velero has brought an object to a phase.

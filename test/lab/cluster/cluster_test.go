@@ -1,7 +1,6 @@
 package cluster_test
 
 import (
-	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -64,10 +63,10 @@ func (w world) provision(t *testing.T, name, version, etcd string, store *cluste
 }
 
 // serve starts a cluster from its directories and returns its administrator.
-func (w world) serve(t *testing.T, c *cluster.Cluster) *rest.Config {
+func (w world) serve(t *testing.T, c *cluster.Cluster, pods ...string) *rest.Config {
 	t.Helper()
 	start := time.Now()
-	cp, err := cluster.Start(t.Context(), cluster.StartOptions{Etc: c.Etc, Var: c.Var, Programs: w.programs, Identity: c.Identity})
+	cp, err := cluster.Start(t.Context(), cluster.StartOptions{Etc: c.Etc, Var: c.Var, Programs: w.programs, Identity: c.Identity, Pods: pods})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,22 +205,24 @@ func client(t *testing.T, config *rest.Config) kubernetes.Interface {
 	return c
 }
 
-// get reads one object; resource is "group/version/plural", without group for the
-// core ones.
+// get reads an object that must be there.
 func get(t *testing.T, config *rest.Config, resource, namespace, name string) *unstructured.Unstructured {
+	t.Helper()
+	object, err := lookup(t, config, resource, namespace, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
+// lookup reads one object; resource is "group/version/plural", without group for
+// the core ones.
+func lookup(t *testing.T, config *rest.Config, resource, namespace, name string) (*unstructured.Unstructured, error) {
 	t.Helper()
 	dir, plural := filepath.Split(resource)
 	version, err := schema.ParseGroupVersion(filepath.Clean(dir))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := dynamic.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	object, err := c.Resource(version.WithResource(plural)).Namespace(namespace).Get(context.WithoutCancel(t.Context()), name, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return object
+	return dynamic.NewForConfigOrDie(config).Resource(version.WithResource(plural)).Namespace(namespace).Get(t.Context(), name, metav1.GetOptions{})
 }

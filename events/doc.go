@@ -34,4 +34,8 @@
 //
 // An event is a *decision* (written by a function, guarded by compare-and-set on the history), a *fact* (reported by
 // the node, always admitted), or a *request* (from a user, admitted or refused). Package upgrade folds them.
+//
+// The payload types here and the contracts in package schemas say the same thing twice, on purpose: one for Go, one
+// for everybody else. Tests compare them field by field. A field without omitempty is required, so a list that is
+// empty must be written as one: a nil slice becomes null, and null is refused.
 package events

@@ -63,7 +63,8 @@ func Writer(source string) string {
 }
 
 // New builds an event without cause: a request or the node's report about itself. The caller chooses the id, which
-// makes a repeated submission recognisable. It panics when data is not the type's payload: that is a defect.
+// makes a repeated submission recognisable. data is the type's payload; New panics when it does not encode: that is a
+// defect. Whether it satisfies the schema is for [Validate] to say.
 func New(t Type, id, cluster, writer, upgrade string, data any) event.Event {
 	e := event.New()
 	e.SetType(string(t))
@@ -84,8 +85,8 @@ func New(t Type, id, cluster, writer, upgrade string, data any) event.Event {
 func Caused(cause event.Event, writer string, t Type, n int, data any) event.Event {
 	e := New(t, DerivedID(cause.ID(), writer, t, n), Cluster(cause), writer, cause.Subject(), data)
 	e.SetExtension(ExtCausation, cause.ID())
-	if tp, ok := cause.Extensions()[ExtTraceParent].(string); ok {
-		e.SetExtension(ExtTraceParent, tp)
+	if trace := ext(cause, ExtTraceParent); trace != "" {
+		e.SetExtension(ExtTraceParent, trace)
 	}
 	return e
 }

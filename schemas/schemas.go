@@ -2,6 +2,9 @@
 // in events/, shared definitions in defs.json, the envelope in envelope.json, and for each type examples that must
 // and must not validate in examples/. Everything is embedded, so that a binary needs no files to check an event.
 //
+// An example is a whole event in structured mode, ready to be published, and says in its name how it fares:
+// valid[-<what it shows>].json, or invalid-<path of the one problem>-<what is wrong>.json.
+//
 // Each contract lists all properties of its payload itself and refers to defs.json for what they may hold. Composing
 // payloads with allOf and unevaluatedProperties would be shorter, but a validator then reports every property of a
 // branch in which one is wrong as unknown, and a person reads a page of complaints about one typing error.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/commit"
@@ -214,10 +215,14 @@ func (n *node) verify(ctx context.Context, p *plan.Plan, made *plan.Issued, foun
 
 // carryOut makes the changes. Etcd comes first: its transactions are the ones that can still be refused.
 func (n *node) carryOut(ctx context.Context, changes []site.Change) error {
-	if n.keys != nil {
+	inEtcd := slices.ContainsFunc(changes, func(c site.Change) bool { return c.Store == site.Etcd })
+	switch {
+	case n.keys != nil:
 		if err := n.keys.Apply(ctx, changes, n.config.Fault); err != nil {
 			return err
 		}
+	case inEtcd:
+		return errors.New("cannot finish an interrupted regeneration without etcd")
 	}
 	if err := n.files.Apply(ctx, changes, n.config.Fault); err != nil {
 		return err

@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
 	"github.com/reroot-dev/reroot/events/upgrade"
@@ -89,10 +91,30 @@ func TestPipelineOnDisk(t *testing.T) {
 
 func embedded(t testing.TB) *journal.Embedded {
 	t.Helper()
-	e, err := journal.OpenEmbedded(t.Context(), t.TempDir(), journal.EmbeddedOptions{})
+	e, err := journal.OpenEmbedded(t.Context(), t.TempDir(), journal.EmbeddedOptions{Port: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = e.Close() })
 	return e
+}
+
+// forge appends a record to the history whose predecessor is not the one before it.
+func forge(t *testing.T, e *journal.Embedded) {
+	t.Helper()
+	bad := requested("forged", events.StagePrep)
+	bad.SetExtension(events.ExtSequence, "00000000000000000099")
+	bad.SetExtension(events.ExtPrevHash, "00")
+	header, body, err := journal.Encode(bad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(e.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.RequestMsg(&nats.Msg{Subject: "reroot." + cluster + ".forged.upgrade.requested", Header: header, Data: body}, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -180,23 +180,23 @@ type base64Run struct {
 }
 
 // readBase64 reads the run at the offset. Lines belong to one run while all but the last have the
-// width of the first and the same separator.
+// width of the first and the same separator, and no line is the beginning of something else: what follows an unpadded
+// value in a document is often the key of the next one.
 func readBase64(doc []byte, at int) base64Run {
 	lineEnd := endOfLine(doc, at)
 	run := base64Run{end: lineEnd, text: bytes.Clone(doc[at:lineEnd])}
-	for run.end > at && doc[run.end-1] != '=' {
-		width := len(run.text)
-		if run.width != 0 {
-			width = run.width
-		}
+	width := lineEnd - at
+	if width < minimumBase64 || width > maximumWrap {
+		return run
+	}
+	for doc[run.end-1] != '=' {
 		next := endOfSeparator(doc, run.end)
 		separator := doc[run.end:next]
-		if width < minimumBase64 || len(separator) == 0 || next >= len(doc) || !isBase64(doc[next]) ||
-			run.separator != nil && !bytes.Equal(separator, run.separator) {
+		if len(separator) == 0 || next >= len(doc) || run.separator != nil && !bytes.Equal(separator, run.separator) {
 			break
 		}
 		lineEnd = endOfLine(doc, next)
-		if lineEnd-next > width {
+		if lineEnd == next || lineEnd-next > width || lineEnd < len(doc) && continuesWord(doc[lineEnd]) {
 			break
 		}
 		run.width, run.separator = width, separator
@@ -208,6 +208,12 @@ func readBase64(doc []byte, at int) base64Run {
 	}
 	return run
 }
+
+// maximumWrap is the longest line that is still taken for a wrapped one, in characters; values of
+// configuration files in one line are longer.
+const maximumWrap = 128
+
+func continuesWord(b byte) bool { return bytes.IndexByte([]byte("-_:.=@"), b) >= 0 }
 
 func endOfLine(doc []byte, at int) int {
 	for at < len(doc) && isBase64(doc[at]) {

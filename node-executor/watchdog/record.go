@@ -246,6 +246,17 @@ func GiveUp(dir, why string) (Record, error) {
 	})
 }
 
+// Locked runs f while nobody else changes the record or the boot order: two that move the same deployment to the front
+// at the same time could leave it second.
+func Locked(dir string, f func() error) error {
+	unlock, err := lock(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return f()
+}
+
 // Disarm forgets everything. It is not for the new root: there only [Confirm] may stop the watchdog.
 func Disarm(dir string) error {
 	unlock, err := lock(dir)

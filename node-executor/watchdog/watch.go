@@ -42,7 +42,7 @@ func Watch(ctx context.Context, dir string, h Host, log *slog.Logger) error {
 			return nil
 		case r.Phase == GivenUp:
 			log.Warn("going back to the old root", "why", r.Why, "stateroot", r.Old.Stateroot)
-			return goBack(ctx, r, h, log)
+			return goBack(ctx, dir, r, h, log)
 		}
 		if err := pause(ctx, interval); err != nil {
 			return err
@@ -66,10 +66,11 @@ func look(dir string, h Host) (Record, error) {
 }
 
 // goBack boots the old root. It ends only with the machine or ctx.
-func goBack(ctx context.Context, r Record, h Host, log *slog.Logger) error {
+func goBack(ctx context.Context, dir string, r Record, h Host, log *slog.Logger) error {
 	var asked time.Duration // CLOCK_BOOTTIME of the first reboot that was asked for; 0 before
 	for {
-		if err := h.SetDefault(ctx, r.Old.Stateroot, r.Old.Commit, r.Old.Serial); err != nil {
+		err := Locked(dir, func() error { return h.SetDefault(ctx, r.Old.Stateroot, r.Old.Commit, r.Old.Serial) })
+		if err != nil {
 			log.Error("cannot make the old root the default", "error", err)
 		} else if asked, err = reboot(ctx, asked, r.Why, h); err != nil {
 			log.Error("cannot boot the old root", "error", err)

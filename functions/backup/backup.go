@@ -1,0 +1,173 @@
+// Package backup is the function that has Velero back up what the user named, wave by wave, and pins what was made:
+// only these Backups, by name and uid, will be restored. It deletes nothing: a Backup of the same name that belongs to
+// another cluster or an older upgrade is left alone, because this one is called differently.
+package backup
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/events/upgrade"
+	"github.com/reroot-dev/reroot/functions"
+	"github.com/reroot-dev/reroot/functions/cluster"
+	"github.com/reroot-dev/reroot/functions/velero"
+)
+
+// Name of the function.
+const Name = "backup"
+
+// poll is how long to wait for a Backup to make progress; a nudge from the cluster source ends it earlier.
+const poll = 500 * time.Millisecond
+
+// Function implements functions.Handler.
+type Function struct{ Cluster *cluster.Client }
+
+// Handle reacts as the table upgrade.Reactions says.
+func (f Function) Handle(ctx context.Context, s upgrade.State, e event.Event) ([]event.Event, error) {
+	if s.Phase != upgrade.Backup {
+		return nil, nil
+	}
+	say := func(t events.Type, data any) ([]event.Event, error) {
+		return []event.Event{events.Caused(e, "functions/"+Name, t, 0, data)}, nil
+	}
+	if events.TypeOf(e) == events.TypeDeadlinePassed {
+		return say(events.TypeBackupFailed, events.BackupFailed{Failure: events.Failure{
+			Reason: events.ReasonDeadline, Message: "the backups did not end in the time they are given",
+			Next: "look at the Backups in namespace openshift-adp and at Velero's log, set stage Idle, then ask again",
+		}})
+	}
+	done, failed, err := f.run(ctx, s)
+	switch {
+	case err != nil:
+		return nil, err
+	case failed != nil:
+		return say(events.TypeBackupFailed, *failed)
+	}
+	return say(events.TypeBackupCompleted, events.BackupCompleted{Backups: done})
+}
+
+// run drives the waves as far as they go now. It ends with all Backups, with the failure of one, or with an error,
+// which is a functions.Retry while Velero works.
+func (f Function) run(ctx context.Context, s upgrade.State) ([]events.BackupRef, *events.BackupFailed, error) {
+	done := []events.BackupRef{}
+	if len(s.Spec.OADPContent) == 0 {
+		return done, nil, nil
+	}
+	if err := f.Cluster.Ours(ctx, s); err != nil {
+		return nil, nil, err
+	}
+	docs, err := f.Cluster.Documents(ctx, s.Spec.OADPContent)
+	if err == nil {
+		docs, _, err = velero.Pairs(docs)
+	}
+	if content, ok := cluster.AsContent(err); ok {
+		return nil, &events.BackupFailed{Failure: events.Failure{Reason: events.ReasonConfigMapInvalid, Message: content.Error(),
+			Next: "mend the ConfigMaps that spec.oadpContent names, set stage Idle, then ask again"}}, nil
+	}
+	if err != nil {
+		return nil, nil, cluster.Again(err, "waiting for the cluster's API")
+	}
+	waves := cluster.Waves(docs)
+	for i, wave := range waves {
+		running := ""
+		for _, doc := range wave {
+			b, err := f.ensure(ctx, s, doc)
+			if err != nil {
+				return nil, nil, cluster.Again(err, "waiting for the cluster's API")
+			}
+			ref := events.BackupRef{Namespace: b.Namespace, Name: b.Name, UID: string(b.UID), Wave: doc.Wave}
+			switch ending(b) {
+			case failed:
+				return nil, failure(b, ref), nil
+			case underWay:
+				running = fmt.Sprintf("Backup %s (wave %d of %d) is %s", b.Name, i+1, len(waves), progress(b))
+			}
+			done = append(done, ref)
+		}
+		if running != "" {
+			return nil, nil, &functions.Retry{After: poll, Reason: running}
+		}
+	}
+	return done, nil, nil
+}
+
+// ensure returns the upgrade's Backup for the user's document, and makes it when it is not there.
+func (f Function) ensure(ctx context.Context, s upgrade.State, doc cluster.Document) (*velerov1.Backup, error) {
+	api := f.Cluster.Resource(velero.Backups).Namespace(velero.Namespace)
+	name := velero.ObjectName(doc.GetName(), s.Upgrade)
+	u, err := api.Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		u, err = api.Create(ctx, wanted(s, doc, name), metav1.CreateOptions{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cluster.Object[velerov1.Backup](u)
+}
+
+func wanted(s upgrade.State, doc cluster.Document, name string) *unstructured.Unstructured {
+	u := doc.DeepCopy()
+	u.SetName(name)
+	u.SetNamespace(velero.Namespace)
+	labels := u.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[velero.LabelClusterID], labels[velero.LabelUpgrade] = s.Origin.ID, s.Upgrade
+	u.SetLabels(labels)
+	unstructured.RemoveNestedField(u.Object, "status")
+	return u
+}
+
+type end int
+
+const (
+	underWay end = iota
+	completed
+	failed
+)
+
+// ending says how a Backup ended, if it has.
+func ending(b *velerov1.Backup) end {
+	switch b.Status.Phase {
+	case velerov1.BackupPhaseCompleted:
+		return completed
+	case velerov1.BackupPhaseFailed, velerov1.BackupPhasePartiallyFailed, velerov1.BackupPhaseFailedValidation, velerov1.BackupPhaseDeleting:
+		return failed
+	}
+	return underWay
+}
+
+func progress(b *velerov1.Backup) string {
+	phase := string(b.Status.Phase)
+	if phase == "" {
+		phase = string(velerov1.BackupPhaseNew)
+	}
+	if p := b.Status.Progress; p != nil && p.TotalItems > 0 {
+		return fmt.Sprintf("%s, %d of %d items", phase, p.ItemsBackedUp, p.TotalItems)
+	}
+	return phase
+}
+
+func failure(b *velerov1.Backup, ref events.BackupRef) *events.BackupFailed {
+	detail := b.Status.FailureReason
+	for _, v := range b.Status.ValidationErrors {
+		detail += "; " + v
+	}
+	if detail == "" {
+		detail = fmt.Sprintf("%d errors, %d warnings", b.Status.Errors, b.Status.Warnings)
+	}
+	return &events.BackupFailed{Backup: &ref, Failure: events.Failure{
+		Reason:  events.ReasonBackupFailed,
+		Message: fmt.Sprintf("Backup %s ended as %s: %s", b.Name, b.Status.Phase, detail),
+		Next:    fmt.Sprintf("look at it with: velero -n %s backup logs %s; set stage Idle, then ask again", velero.Namespace, b.Name),
+	}}
+}

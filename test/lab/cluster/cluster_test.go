@@ -1,12 +1,21 @@
 package cluster_test
 
 import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,15 +38,14 @@ type world struct {
 
 func newWorld(t *testing.T) world {
 	t.Helper()
-	programs, err := build.Binaries(t.Context(), os.Stderr, "hyperkube", "etcd-3.5", "etcd-3.6")
+	programs, err := build.Binaries(t.Context(), os.Stderr, "hyperkube", "etcd-3.5", "etcd-3.6", "velero", "velero-plugin-for-aws", "s3")
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := world{programs: programs}
 	w.seed = w.provision(t, "seed", "4.18.0", "3.6", nil)
-	w.target = w.provision(t, "target", "4.17.0", "3.5", &cluster.BackupStore{
-		URL: "http://127.0.0.1:9", Bucket: "backups", AccessKey: "lab", SecretKey: "lab",
-	})
+	w.target = w.provision(t, "target", "4.17.0", "3.5", serveStore(t, programs["s3"]))
+	installPlugin(t, w.target, programs["velero-plugin-for-aws"])
 	return w
 }
 
@@ -99,7 +107,8 @@ func freePorts(t *testing.T, n int) []int {
 
 func TestProvision(t *testing.T) {
 	w := newWorld(t)
-	target, seed := w.serve(t, w.target), w.serve(t, w.seed)
+	target := w.serve(t, w.target, "etcd", "kube-apiserver", "kube-controller-manager", "velero")
+	seed := w.serve(t, w.seed)
 
 	t.Run("cluster version", func(t *testing.T) {
 		for config, c := range map[*rest.Config]*cluster.Cluster{target: w.target, seed: w.seed} {
@@ -139,15 +148,18 @@ func TestProvision(t *testing.T) {
 		checkToken(t, seed, w.target.LegacyToken, false)
 	})
 	t.Run("node's kubeconfigs", func(t *testing.T) { checkKubeconfigs(t, w.target) })
-	t.Run("workload", func(t *testing.T) {
-		for range 2 { // the second time changes nothing
-			if err := cluster.AddWorkload(t.Context(), target); err != nil {
-				t.Fatal(err)
+	t.Run("node's files", func(t *testing.T) { checkFiles(t, w.target) })
+	t.Run("etcd", func(t *testing.T) { checkEtcd(t, w.target) })
+	t.Run("backups are set up where asked for", func(t *testing.T) {
+		for config, want := range map[*rest.Config]bool{target: true, seed: false} {
+			for resource, name := range map[string]string{"velero.io/v1/backupstoragelocations": "default", "oadp.openshift.io/v1alpha1/dataprotectionapplications": "dpa"} {
+				if _, err := lookup(t, config, resource, cluster.BackupNamespace, name); (err == nil) != want {
+					t.Errorf("%s: error %v, want it there: %t", resource, err, want)
+				}
 			}
 		}
-		get(t, target, "apps/v1/deployments", cluster.WorkloadNamespace, "storefront")
-		get(t, target, "v1/configmaps", cluster.BackupNamespace, cluster.BackupConfigMap)
 	})
+	t.Run("workload comes back", func(t *testing.T) { checkWorkloadComesBack(t, target) })
 	t.Run("health is reported again for another host name", func(t *testing.T) {
 		renamed := w.seed.Identity
 		renamed.Hostname = "renamed-node"
@@ -182,6 +194,91 @@ func checkKubeconfigs(t *testing.T, c *cluster.Cluster) {
 				t.Errorf("user %q, want %q", got, user)
 			}
 		})
+	}
+}
+
+// checkFiles looks at everything that becomes the node's /etc: plain files, those
+// with keys for root alone, and no certificate that nothing else there vouches for.
+func checkFiles(t *testing.T, c *cluster.Cluster) {
+	var certificates []*x509.Certificate
+	roots := x509.NewCertPool()
+	err := filepath.WalkDir(c.Etc, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if secret := bytes.Contains(data, []byte("PRIVATE KEY")) || strings.Contains(path, "kubeconfig"); !info.Mode().IsRegular() || secret && info.Mode().Perm() != 0o600 {
+			t.Errorf("%s is %s", path, info.Mode())
+		}
+		for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+			if block.Type != "CERTIFICATE" {
+				continue
+			}
+			cert, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return err
+			}
+			certificates = append(certificates, cert)
+			if cert.IsCA {
+				roots.AddCert(cert)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(certificates) < 30 {
+		t.Errorf("only %d certificates", len(certificates))
+	}
+	for _, cert := range certificates {
+		if _, err := cert.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+			t.Errorf("%s: %v", cert.Subject, err)
+		}
+	}
+}
+
+// checkEtcd reads the store as what regenerates its cryptography does: by OKD's
+// keys, in the encodings that the API server stores.
+func checkEtcd(t *testing.T, c *cluster.Cluster) {
+	pod := filepath.Join(c.Etc, "kubernetes/static-pod-resources/kube-apiserver-pod-3")
+	tls, err := transport.TLSInfo{
+		CertFile:      filepath.Join(pod, "secrets/etcd-client/tls.crt"),
+		KeyFile:       filepath.Join(pod, "secrets/etcd-client/tls.key"),
+		TrustedCAFile: filepath.Join(pod, "configmaps/etcd-serving-ca/ca-bundle.crt"),
+	}.ClientConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := clientv3.New(clientv3.Config{Endpoints: []string{fmt.Sprintf("https://127.0.0.1:%d", c.Identity.EtcdClientPort)}, TLS: tls, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	for key, want := range map[string]string{
+		"/kubernetes.io/secrets/openshift-kube-apiserver-operator/loadbalancer-serving-signer":                       "k8s\x00",
+		"/kubernetes.io/secrets/openshift-ingress-operator/router-ca":                                                "k8s\x00",
+		"/kubernetes.io/secrets/openshift-monitoring/prometheus-k8s-token-w7tq4":                                     "k8s\x00",
+		"/kubernetes.io/configmaps/openshift-config/admin-kubeconfig-client-ca":                                      "k8s\x00",
+		"/kubernetes.io/configmaps/openshift-kube-controller-manager/controller-manager-kubeconfig":                  "k8s\x00",
+		"/kubernetes.io/machineconfiguration.openshift.io/machineconfigs/00-master":                                  "{",
+		"/kubernetes.io/config.openshift.io/clusterversions/version":                                                 "{",
+		"/kubernetes.io/apiextensions.k8s.io/customresourcedefinitions/dataprotectionapplications.oadp.openshift.io": "{",
+	} {
+		answer, err := store.Get(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(answer.Kvs) != 1 || !bytes.HasPrefix(answer.Kvs[0].Value, []byte(want)) {
+			t.Errorf("%s: %d values, want one that begins with %q", key, len(answer.Kvs), want)
+		}
 	}
 }
 

@@ -158,8 +158,8 @@ func issue(template *x509.Certificate, signer *Pair, alg Algorithm, validity tim
 		return nil, fmt.Errorf("cannot draw serial number: %w", err)
 	}
 	template.SerialNumber = serial.Add(serial, big.NewInt(1))
-	template.NotBefore = time.Now().Add(-backdate).UTC().Truncate(time.Second)
-	template.NotAfter = template.NotBefore.Add(validity)
+	now := time.Now().UTC().Truncate(time.Second)
+	template.NotBefore, template.NotAfter = now.Add(-backdate), now.Add(validity)
 	parent, parentKey := template, key
 	if signer != nil {
 		parent, parentKey = signer.Cert, signer.Key

@@ -178,18 +178,19 @@ func (n *node) handOver(p plan) error {
 	return errors.New(string(problem))
 }
 
-// waitReady reads systemd's messages (sd_notify(3)) until it says that it is ready, which is true, or the boot is
-// over.
-func (n *node) waitReady() bool {
+// listen reads systemd's messages (sd_notify(3)) until the boot is over and calls ready at the first that says that
+// it is. It reads them all: systemd would block on a full socket, for ever.
+func (n *node) listen(ready func()) {
 	message := make([]byte, 4<<10)
-	for {
+	for told := false; ; {
 		length, err := n.notify.Read(message)
 		if err != nil {
-			return false
+			return
 		}
 		for line := range strings.Lines(string(message[:length])) {
-			if strings.TrimSpace(line) == "READY=1" {
-				return true
+			if strings.TrimSpace(line) == "READY=1" && !told {
+				told = true
+				ready()
 			}
 		}
 	}

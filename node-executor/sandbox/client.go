@@ -79,11 +79,15 @@ func WaitReady(ctx context.Context, socket string, boot int) (Status, error) {
 
 // call makes one request on a connection of its own.
 func call(ctx context.Context, socket, method, path string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return err
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(data)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://machine"+path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, "http://machine"+path, body)
 	if err != nil {
 		return err
 	}

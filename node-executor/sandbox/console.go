@@ -80,28 +80,58 @@ func openSlave(master *os.File) (*os.File, error) {
 // copyTo reads until the line is closed, also past the limit and after a failed write: a node must not block on its
 // console.
 func (c *console) copyTo(file io.Writer) {
+	out := &bounded{file: file, left: maxConsole}
 	buffer := make([]byte, 32<<10)
-	for left := maxConsole; ; {
+	for {
 		n, err := c.master.Read(buffer)
-		if n = min(n, left); n > 0 {
-			_, _ = file.Write(buffer[:n])
-			left -= n
-		}
+		out.write(buffer[:n])
 		if err == nil {
 			continue
 		}
 		select {
 		case <-c.done:
+			c.drain(out, buffer)
 			return
 		case <-time.After(hangupPause):
 		}
 	}
 }
 
-// close ends the line after what was written to it is in the file.
+// drain reads what is in the terminal and does not wait for more.
+func (c *console) drain(out *bounded, buffer []byte) {
+	raw, err := c.master.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		for {
+			n, err := unix.Read(int(fd), buffer)
+			if n <= 0 || err != nil {
+				return
+			}
+			out.write(buffer[:n])
+		}
+	})
+}
+
+// close ends the line after what was written to it is in the file. The end of a read is forced rather than
+// expected from the terminal, since hang-ups make its state hard to tell.
 func (c *console) close() {
 	close(c.done)
-	_ = c.slave.Close()
+	_ = c.master.SetReadDeadline(time.Unix(1, 0))
 	c.copying.Wait()
+	_ = c.slave.Close()
 	_ = c.master.Close()
+}
+
+// bounded passes on so many bytes and drops the rest.
+type bounded struct {
+	file io.Writer
+	left int
+}
+
+func (b *bounded) write(data []byte) {
+	data = data[:min(len(data), b.left)]
+	b.left -= len(data)
+	_, _ = b.file.Write(data)
 }

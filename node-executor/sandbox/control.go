@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,13 +57,18 @@ func (m *machine) serveControl() (stop func(), err error) {
 	mux.Handle("GET /state", handle(m.serveState))
 	mux.Handle("POST /exec", handle(m.serveExec))
 	mux.Handle("POST /power-cut", handle(m.servePowerCut))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: headerDeadline}
+	waits, giveUp := context.WithCancel(context.Background())
+	server := &http.Server{
+		Handler: mux, ReadHeaderTimeout: headerDeadline,
+		BaseContext: func(net.Listener) context.Context { return waits },
+	}
 	serving.Go(func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			m.log.Error("cannot serve control socket", "error", err)
 		}
 	})
 	return func() {
+		giveUp()
 		_ = server.Close()
 		serving.Wait()
 		requests.Wait()

@@ -154,15 +154,15 @@ func (m *machine) boot(ctx context.Context) (outcome, error) {
 	m.set(status, n)
 	m.log.Info("booted", "boot", boot.Number, "entry", boot.Entry, "deployment", boot.Deployment, "bootid", boot.BootID)
 
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		if n.waitReady() {
+	var listening sync.WaitGroup
+	listening.Go(func() {
+		n.listen(func() {
 			status.Ready, status.ReadyAfter = true, time.Since(started)
 			m.set(status, n)
-		}
+		})
 	})
 	end, err := n.wait()
-	watching.Wait()
+	listening.Wait()
 	m.set(Status{Boot: boot}, nil)
 	return end, err
 }

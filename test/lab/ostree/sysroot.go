@@ -49,7 +49,8 @@ type Deployment struct {
 	Var string
 }
 
-// NewSysroot makes an empty sysroot in dir, which is created when it does not exist. On the cache's file system its
+// NewSysroot makes an empty sysroot in dir, which is created when it does not exist. Booted nodes have it mounted
+// read-only (sysroot.readonly), as OKD's nodes do. On the cache's file system its
 // deployments share their files with the cache by hard links: whatever writes into an object of the repository
 // spoils the cache too.
 func NewSysroot(ctx context.Context, log io.Writer, dir string) (*Sysroot, error) {
@@ -65,6 +66,9 @@ func NewSysroot(ctx context.Context, log io.Writer, dir string) (*Sysroot, error
 		return nil, fmt.Errorf("cannot create sysroot: %w", err)
 	}
 	if _, err := ostree.run(ctx, "admin", "init-fs", "--modern", dir); err != nil {
+		return nil, err
+	}
+	if _, err := ostree.run(ctx, "config", "--repo="+filepath.Join(dir, "ostree/repo"), "set", "sysroot.readonly", "true"); err != nil {
 		return nil, err
 	}
 	return &Sysroot{Dir: dir, cache: c, ostree: ostree}, nil

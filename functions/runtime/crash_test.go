@@ -242,3 +242,41 @@ func TestLostRace(t *testing.T) {
 		}
 	})
 }
+
+// TestDecisionAboutAnOldUpgrade: a function is so slow that the next upgrade has come to the same phase when it
+// answers. Its answer belongs to no history any more.
+func TestDecisionAboutAnOldUpgrade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := journal.NewMemory(nil)
+		release := make(chan struct{})
+		handlers := goodHandlers()
+		handlers["validate"] = functions.HandlerFunc(func(_ context.Context, _ upgrade.State, e event.Event) ([]event.Event, error) {
+			if e.Subject() != "u1" {
+				return nil, nil
+			}
+			<-release
+			return answer("validate", e), nil
+		})
+		stage := handlers["stage"]
+		handlers["stage"] = functions.HandlerFunc(func(ctx context.Context, s upgrade.State, e event.Event) ([]event.Event, error) {
+			if events.TypeOf(e) == events.TypeStageRequested {
+				return []event.Event{events.Caused(e, "functions/stage", events.TypeAbortStarted, 0, events.AbortStarted{})}, nil
+			}
+			return stage.Handle(ctx, s, e)
+		})
+		stop := start(t, newRuntime(m, handlers).Run, newNode(m).run)
+		submit(t, m, "users", requested("u1", events.StagePrep))
+		synctest.Wait()
+		submit(t, m, "users", events.New(events.TypeStageRequested, "abort", cluster, "users/alice", "u1", events.StageRequested{Stage: events.StageIdle}))
+		until(t, m, events.TypeIdleReached)
+		submit(t, m, "users", requested("u2", events.StagePrep))
+		synctest.Wait()
+		close(release)
+		synctest.Wait()
+		stop()
+		s, err := journal.Fold(t.Context(), m, cluster, 0)
+		if err != nil || s.Upgrade != "u2" || s.Phase != upgrade.Validating || s.Seed.Digest != "" {
+			t.Errorf("upgrade %s in phase %s, %v", s.Upgrade, s.Phase, err)
+		}
+	})
+}

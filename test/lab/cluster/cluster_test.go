@@ -42,6 +42,10 @@ func newWorld(t *testing.T) world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	programs["lab-oadp"] = filepath.Join(t.TempDir(), "lab-oadp")
+	if err := build.Program(t.Context(), cluster.OADPProgram, programs["lab-oadp"]); err != nil {
+		t.Fatal(err)
+	}
 	w := world{programs: programs}
 	w.seed = w.provision(t, "seed", "4.18.0", "3.6", nil)
 	w.target = w.provision(t, "target", "4.17.0", "3.5", serveStore(t, programs["s3"]))
@@ -107,7 +111,7 @@ func freePorts(t *testing.T, n int) []int {
 
 func TestProvision(t *testing.T) {
 	w := newWorld(t)
-	target := w.serve(t, w.target, "etcd", "kube-apiserver", "kube-controller-manager", "velero")
+	target := w.serve(t, w.target, "etcd", "kube-apiserver", "kube-controller-manager", "velero", "oadp-operator")
 	seed := w.serve(t, w.seed)
 
 	t.Run("cluster version", func(t *testing.T) {

@@ -15,8 +15,8 @@
 // kubeconfig, the custom resource definitions of OKD, OLM and Velero, OKD's etcd
 // prefix, names and paths. What is not:
 //
-//   - no operator runs. Their custom resources' statuses are written once, as the
-//     operators of a healthy cluster would ([ReportHealthy]);
+//   - no operator runs, except a stand-in for OADP's (package oadp). The others'
+//     custom resources have the statuses of a healthy cluster ([ReportHealthy]);
 //   - no kubelet and no scheduler: pods stay pending, and the controller manager
 //     runs without the controller that would miss the node's heartbeats;
 //   - the DataProtectionApplication of OADP is defined by a stand-in without a

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
 
+	"github.com/reroot-dev/reroot/test/lab/cluster/oadp"
 	"github.com/reroot-dev/reroot/test/lab/staticpod"
 )
 
@@ -20,6 +21,9 @@ const (
 	// they are a device of the node, not part of its disk content.
 	VeleroPluginDir = "/var/lib/containers/lab/velero-plugins"
 
+	// OADPProgram is the import path of the stand-in for the OADP operator.
+	OADPProgram = "github.com/reroot-dev/reroot/test/lab/cluster/oadp/cmd/lab-oadp"
+
 	registry          = "lab.reroot.dev/"
 	kubernetesVersion = "v1.37.2"
 	veleroVersion     = "v1.18.3"
@@ -28,7 +32,8 @@ const (
 )
 
 // ImageFiles says which program is behind each image that the manifests name:
-// file name in a directory of images → name of a program of package build.
+// file name in a directory of images → name of a program. "lab-oadp" is this
+// module's own (see [OADPProgram]), the others are build.Binaries'.
 func ImageFiles(id Identity) (map[string]string, error) {
 	files := map[string]string{}
 	for image, program := range map[string]string{
@@ -36,6 +41,7 @@ func ImageFiles(id Identity) (map[string]string, error) {
 		apiserverImage:         "hyperkube",
 		controllerManagerImage: "hyperkube",
 		veleroImage:            "velero",
+		oadpImage:              "lab-oadp",
 	} {
 		file, err := staticpod.ImageFile(image)
 		if err != nil {
@@ -50,13 +56,14 @@ const (
 	apiserverImage         = registry + "kube-apiserver:" + kubernetesVersion
 	controllerManagerImage = registry + "kube-controller-manager:" + kubernetesVersion
 	veleroImage            = registry + "velero:" + veleroVersion
+	oadpImage              = registry + "oadp:lab"
 )
 
 func etcdImage(id Identity) string { return registry + "etcd:" + id.Etcd }
 
 func writeManifests(d disk, opts Options, _ *material) error {
 	for _, pod := range []*corev1.Pod{
-		etcdPod(opts.Identity), apiserverPodManifest(opts.Identity), controllerManagerPod(), veleroPodManifest(opts.Identity),
+		etcdPod(opts.Identity), apiserverPodManifest(opts.Identity), controllerManagerPod(), veleroPodManifest(opts.Identity), oadpPod(),
 	} {
 		data, err := yaml.Marshal(pod)
 		if err != nil {
@@ -204,15 +211,22 @@ func controllerManagerPod() *corev1.Pod {
 }
 
 func veleroPodManifest(id Identity) *corev1.Pod {
-	pod := after("kube-apiserver", staticPod(veleroNamespace, "velero", veleroImage, []string{
+	pod := after("kube-apiserver", staticPod(oadp.Namespace, "velero", veleroImage, []string{
 		"velero", "server",
 		"--kubeconfig=" + veleroKubeconfig,
-		"--namespace=" + veleroNamespace,
+		"--namespace=" + oadp.Namespace,
 		"--plugin-dir=" + VeleroPluginDir,
 		"--metrics-address=127.0.0.1:" + strconv.Itoa(id.VeleroMetricsPort),
 		"--profiler-address=127.0.0.1:" + strconv.Itoa(id.VeleroProfilerPort),
 		"--store-validation-frequency=10s",
 	}))
-	pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "VELERO_NAMESPACE", Value: veleroNamespace}}
+	pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "VELERO_NAMESPACE", Value: oadp.Namespace}}
 	return pod
+}
+
+func oadpPod() *corev1.Pod {
+	return after("kube-apiserver", staticPod(oadp.Namespace, "oadp-operator", oadpImage, []string{
+		"lab-oadp",
+		"--kubeconfig=" + veleroKubeconfig,
+	}))
 }

@@ -5,17 +5,17 @@ import (
 	"time"
 
 	olmv1alpha1 "github.com/operator-framework/api/pkg/operators/v1alpha1"
-	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/reroot-dev/reroot/test/lab/cluster/oadp"
 )
 
 const (
-	// veleroNamespace is fixed by OADP and everything that uses it.
-	veleroNamespace = "openshift-adp"
+	storageLocation = "default"
 	credentials     = "cloud-credentials"
 	credentialsKey  = "cloud"
 	// syncPeriod is how soon Velero on a new root sees the backups made on the
@@ -33,14 +33,14 @@ type BackupStore struct {
 }
 
 // oadpObjects are the operator's: installed, with Velero as it would have set it
-// up. Velero itself is a static pod in the lab; the Deployment, which it insists
-// on having, has no replicas.
-func oadpObjects(store *BackupStore, now metav1.Time) []runtime.Object {
+// up. Velero and the operator's stand-in are static pods in the lab; the
+// Deployment, which Velero insists on having, has no replicas.
+func oadpObjects(store *BackupStore, now metav1.Time) ([]runtime.Object, error) {
 	var none int32
 	labels := map[string]string{"component": "velero", "deploy": "velero"}
 	objects := []runtime.Object{
 		&olmv1alpha1.ClusterServiceVersion{
-			ObjectMeta: metav1.ObjectMeta{Namespace: veleroNamespace, Name: "oadp-operator.v1.5.0"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: oadp.Namespace, Name: "oadp-operator.v1.5.0"},
 			Spec: olmv1alpha1.ClusterServiceVersionSpec{
 				DisplayName:     "OADP Operator",
 				InstallStrategy: olmv1alpha1.NamedInstallStrategy{StrategyName: olmv1alpha1.InstallStrategyNameDeployment, StrategySpec: olmv1alpha1.StrategyDetailsDeployment{DeploymentSpecs: []olmv1alpha1.StrategyDeploymentSpec{}}},
@@ -50,7 +50,7 @@ func oadpObjects(store *BackupStore, now metav1.Time) []runtime.Object {
 			},
 		},
 		&appsv1.Deployment{
-			ObjectMeta: metav1.ObjectMeta{Namespace: veleroNamespace, Name: "velero", Labels: labels},
+			ObjectMeta: metav1.ObjectMeta{Namespace: oadp.Namespace, Name: "velero", Labels: labels},
 			Spec: appsv1.DeploymentSpec{
 				Replicas: &none,
 				Selector: &metav1.LabelSelector{MatchLabels: labels},
@@ -62,60 +62,42 @@ func oadpObjects(store *BackupStore, now metav1.Time) []runtime.Object {
 		},
 	}
 	if store == nil {
-		return objects
+		return objects, nil
 	}
-	return append(objects, storeObjects(store)...)
-}
-
-func storeObjects(store *BackupStore) []runtime.Object {
-	credential := corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: credentials}, Key: credentialsKey}
-	settings := map[string]string{"region": "us-east-1", "s3ForcePathStyle": "true", "s3Url": store.URL}
-	location := velerov1.BackupStorageLocationSpec{
-		Provider:         "aws",
-		Default:          true,
-		Credential:       &credential,
-		Config:           settings,
-		StorageType:      velerov1.StorageType{ObjectStorage: &velerov1.ObjectStorageLocation{Bucket: store.Bucket, Prefix: store.Prefix}},
-		BackupSyncPeriod: &metav1.Duration{Duration: syncPeriod},
+	credential := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: oadp.Namespace, Name: credentials},
+		Data: map[string][]byte{credentialsKey: fmt.Appendf(nil,
+			"[default]\naws_access_key_id=%s\naws_secret_access_key=%s\n", store.AccessKey, store.SecretKey)},
 	}
-	return []runtime.Object{
-		&corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: veleroNamespace, Name: credentials},
-			Data: map[string][]byte{credentialsKey: fmt.Appendf(nil,
-				"[default]\naws_access_key_id=%s\naws_secret_access_key=%s\n", store.AccessKey, store.SecretKey)},
-		},
-		&velerov1.BackupStorageLocation{
-			ObjectMeta: metav1.ObjectMeta{Namespace: veleroNamespace, Name: "default", Labels: map[string]string{"app.kubernetes.io/managed-by": "oadp-operator"}},
-			Spec:       location,
-		},
-		dataProtectionApplication(store, settings),
+	dpa := dataProtectionApplication(store)
+	locations, err := oadp.Locations(dpa)
+	if err != nil {
+		return nil, err
 	}
+	for _, location := range locations {
+		objects = append(objects, location)
+	}
+	return append(objects, credential, dpa), nil
 }
 
 // dataProtectionApplication is what a user of OADP writes, and what the operator
 // reports of it.
-func dataProtectionApplication(store *BackupStore, settings map[string]string) *unstructured.Unstructured {
-	config := map[string]any{}
-	for key, value := range settings {
-		config[key] = value
-	}
+func dataProtectionApplication(store *BackupStore) *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "oadp.openshift.io/v1alpha1",
 		"kind":       "DataProtectionApplication",
-		"metadata":   map[string]any{"namespace": veleroNamespace, "name": "dpa"},
+		"metadata":   map[string]any{"namespace": oadp.Namespace, "name": "dpa"},
 		"spec": map[string]any{
 			"configuration": map[string]any{"velero": map[string]any{"defaultPlugins": []any{"openshift", "aws"}}},
-			"backupLocations": []any{map[string]any{"velero": map[string]any{
+			"backupLocations": []any{map[string]any{"name": storageLocation, "velero": map[string]any{
 				"provider":         "aws",
 				"default":          true,
-				"config":           config,
+				"config":           map[string]any{"region": "us-east-1", "s3ForcePathStyle": "true", "s3Url": store.URL},
 				"credential":       map[string]any{"name": credentials, "key": credentialsKey},
 				"objectStorage":    map[string]any{"bucket": store.Bucket, "prefix": store.Prefix},
 				"backupSyncPeriod": syncPeriod.String(),
 			}}},
 		},
-		"status": map[string]any{"conditions": []any{map[string]any{
-			"type": "Reconciled", "status": "True", "reason": "Complete", "message": "Reconcile complete",
-		}}},
+		"status": oadp.Reconciled(),
 	}}
 }

@@ -205,7 +205,11 @@ func clusterObjects(opts Options, m *material) ([]runtime.Object, error) {
 	}
 	objects = append(objects, rendered, ownedMachineConfig(rendered))
 	objects = append(objects, healthObjects(opts.Identity, rendered.Name, now)...)
-	return append(objects, oadpObjects(opts.Backup, now)...), nil
+	backup, err := oadpObjects(opts.Backup, now)
+	if err != nil {
+		return nil, err
+	}
+	return append(objects, backup...), nil
 }
 
 // applyToken writes a service account and its token, which says the account's uid.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,7 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
-	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"github.com/reroot-dev/reroot/test/lab/cluster/oadp"
 )
 
 // The user's workload, and what says which part of it survives an upgrade.
@@ -23,7 +24,7 @@ const (
 	// BackupConfigMap, in BackupNamespace, holds the Backups and Restores: it is
 	// what an ImageBasedUpgrade's spec.oadpContent names.
 	BackupConfigMap = "shop-backup"
-	BackupNamespace = veleroNamespace
+	BackupNamespace = oadp.Namespace
 
 	waveAnnotation = "lca.openshift.io/apply-wave"
 	// backedUp is the label by which the backups choose; its value is the wave.
@@ -91,16 +92,16 @@ func backupConfigMap() (*corev1.ConfigMap, error) {
 		{"shop-storefront", "2", []string{"deployments.apps"}},
 	} {
 		meta := metav1.ObjectMeta{
-			Namespace:   veleroNamespace,
+			Namespace:   oadp.Namespace,
 			Name:        pair.name,
-			Labels:      map[string]string{velerov1.StorageLocationLabel: "default"},
+			Labels:      map[string]string{velerov1.StorageLocationLabel: storageLocation},
 			Annotations: map[string]string{waveAnnotation: pair.wave},
 		}
 		backup, err := document(&velerov1.Backup{ObjectMeta: meta, Spec: velerov1.BackupSpec{
 			IncludedNamespaces:               []string{WorkloadNamespace},
 			IncludedNamespaceScopedResources: pair.resources,
 			LabelSelector:                    &metav1.LabelSelector{MatchLabels: map[string]string{backedUp: pair.wave}},
-			StorageLocation:                  "default",
+			StorageLocation:                  storageLocation,
 		}})
 		if err != nil {
 			return nil, err

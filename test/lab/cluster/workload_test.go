@@ -49,6 +49,17 @@ func checkWorkloadComesBack(t *testing.T, config *rest.Config) {
 		}
 	}
 	client := dynamic.NewForConfigOrDie(config)
+	// As on a new root: the location is made again from what the user wrote.
+	if err := velero(client, "backupstoragelocations").Delete(t.Context(), "default", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the backup location is back", func(ctx context.Context) (bool, error) {
+		_, err := velero(client, "backupstoragelocations").Get(ctx, "default", metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
 	awaitPhase(t, client, "backupstoragelocations", "default", "Available")
 
 	backups, restores := documents(t, client)

@@ -12,15 +12,18 @@ import (
 
 // Error is a failure with the reason that events report.
 type Error struct {
-	Reason events.Reason
-	Err    error
+	reason events.Reason
+	err    error
 }
 
 // Error implements error.
-func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Error() string { return e.err.Error() }
 
 // Unwrap gives access to the cause.
-func (e *Error) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error { return e.err }
+
+// Reason is the failure's reason in events.
+func (e *Error) Reason() events.Reason { return e.reason }
 
 // causes maps what lower layers report to reasons. The first match counts.
 var causes = []struct {
@@ -40,18 +43,17 @@ var causes = []struct {
 
 // withReason gives err the reason of its cause, or otherwise one if nothing lower says more.
 func withReason(err error, otherwise events.Reason) error {
-	var e *Error
-	if err == nil || errors.As(err, &e) {
-		return err
+	if err == nil {
+		return nil
 	}
 	var reasoned interface{ Reason() events.Reason }
 	if errors.As(err, &reasoned) {
-		return &Error{Reason: reasoned.Reason(), Err: err}
+		return &Error{reasoned.Reason(), err}
 	}
 	for _, c := range causes {
 		if errors.Is(err, c.err) {
-			return &Error{Reason: c.reason, Err: err}
+			return &Error{c.reason, err}
 		}
 	}
-	return &Error{Reason: otherwise, Err: err}
+	return &Error{otherwise, err}
 }

@@ -179,7 +179,7 @@ func wantFile(t testing.TB, path, want string) {
 func wantReason(t testing.TB, err error, want events.Reason) {
 	t.Helper()
 	var e *seedimage.Error
-	if !errors.As(err, &e) || e.Reason != want {
+	if !errors.As(err, &e) || e.Reason() != want {
 		t.Errorf("error %v, want reason %s", err, want)
 	}
 }

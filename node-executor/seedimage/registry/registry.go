@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/containers/image/v5/docker"
@@ -111,6 +113,8 @@ func Classify(err error) error {
 	return err
 }
 
+var statusText = regexp.MustCompile(`StatusCode: ([0-9]{3})\b`)
+
 func kindOf(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return nil
@@ -119,9 +123,17 @@ func kindOf(err error) error {
 	if errors.As(err, &unauthorized) {
 		return ErrUnauthorized
 	}
+	if errors.Is(err, docker.ErrTooManyRequests) {
+		return ErrUnreachable
+	}
 	var status docker.UnexpectedHTTPStatusError
 	if errors.As(err, &status) {
 		return kindOfStatus(status.StatusCode)
+	}
+	// The answer to a HEAD request has no body, and its status is only in the text.
+	if m := statusText.FindStringSubmatch(err.Error()); m != nil {
+		code, _ := strconv.Atoi(m[1]) // three digits
+		return kindOfStatus(code)
 	}
 	var coded errcode.ErrorCoder
 	if errors.As(err, &coded) {

@@ -40,7 +40,8 @@ func (c crawler) gzip(doc []byte, path string, depth int) ([]splice.Edit, error)
 		writer := gzip.NewWriter(&out)
 		writer.Header = header
 		_, err := writer.Write(b)
-		return out.Bytes(), errors.Join(err, writer.Close())
+		err = errors.Join(err, writer.Close())
+		return out.Bytes(), err
 	}))
 }
 

@@ -134,6 +134,13 @@ func (c crawler) base64(doc []byte, at int, path string, depth int) (stretch, er
 		return stretch{end: run.end}, nil
 	}
 	decoded, encoding := decodeBase64(run.text)
+	if encoding == nil && run.width != 0 {
+		// What looked like further lines may have been something else.
+		first := base64Run{end: at + run.width, text: run.text[:run.width]}
+		if decoded, encoding = decodeBase64(first.text); encoding != nil && worthOpening(decoded) {
+			run = first
+		}
+	}
 	if encoding == nil || !worthOpening(decoded) {
 		return stretch{end: run.end}, nil
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 )
 
 // ErrVersion marks a data directory that no given program may open. An etcd of a newer minor raises the
@@ -23,6 +24,8 @@ const (
 	stopTimeout  = 30 * time.Second
 	callSize     = 256 << 20 // bytes of the largest answer
 	quota        = "8589934592"
+	// etcd insists on advertising a host and port; nobody follows it.
+	advertisedURL = "http://127.0.0.1:2379"
 )
 
 // Runner starts programs.
@@ -66,7 +69,7 @@ func (d DataDir) Open(ctx context.Context) (*clientv3.Client, func() error, erro
 	clientURL, peerURL := "unix://"+filepath.Join(sockets, "client"), "unix://"+filepath.Join(sockets, "peer")
 	process, err := d.Runner.Start(ctx, program, []string{
 		"--data-dir", d.Dir,
-		"--listen-client-urls", clientURL, "--advertise-client-urls", clientURL,
+		"--listen-client-urls", clientURL, "--advertise-client-urls", advertisedURL,
 		"--listen-peer-urls", peerURL,
 		"--quota-backend-bytes", quota, "--log-level", "error",
 	})
@@ -121,6 +124,7 @@ func connect(ctx context.Context, url string, process Process, minor string) (*c
 func dial(config clientv3.Config) (*clientv3.Client, error) {
 	config.MaxCallRecvMsgSize = callSize
 	config.DialTimeout = startTimeout
+	config.Logger = zap.NewNop() // errors are returned; the client would print them as well
 	config.Endpoints = slices.Clone(config.Endpoints)
 	client, err := clientv3.New(config)
 	if err != nil {

@@ -31,7 +31,7 @@ type Result struct {
 
 // Options says what a scan looks for besides material.
 type Options struct {
-	Renames rename.Rules             // text that they would change makes a site worth keeping
+	Renames rename.Rules            // text that they would change makes a site worth keeping
 	Drop    func(ref site.Ref) bool // sites to be deleted; nil drops none
 }
 

@@ -1,0 +1,124 @@
+package cryptotest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
+	"github.com/reroot-dev/reroot/test/lab/build"
+)
+
+// EtcdMinors are the minor versions that tests have a program for.
+var EtcdMinors = []string{"3.5", "3.6"}
+
+// EtcdPrograms returns etcds by minor version, building them when they are not in the cache.
+func EtcdPrograms(t testing.TB) map[string]string {
+	t.Helper()
+	binaries, err := build.Binaries(context.Background(), os.Stderr, "etcd-3.5", "etcd-3.6")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{"3.5": binaries["etcd-3.5"], "3.6": binaries["etcd-3.6"]}
+}
+
+// Runner runs programs as children of the test; their output goes to the log file.
+type Runner struct{ Log string }
+
+// Start implements etcd.Runner.
+func (r Runner) Start(_ context.Context, program string, args []string) (etcd.Process, error) {
+	log, err := os.OpenFile(r.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd := exec.Command(program, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: cmd, exited: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+type process struct {
+	cmd    *exec.Cmd
+	exited chan struct{}
+	err    error // set before exited is closed
+}
+
+func (p *process) Exited() <-chan struct{} { return p.exited }
+
+func (p *process) Stop(ctx context.Context) error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails when it has ended already, which Wait tells
+	select {
+	case <-p.exited:
+	case <-ctx.Done():
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+		return ctx.Err()
+	}
+	status, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if p.err == nil || status.Signaled() && status.Signal() == syscall.SIGTERM {
+		return nil
+	}
+	return fmt.Errorf("etcd ended: %w", p.err)
+}
+
+// ServeEtcd starts an etcd on the directory, calls use with a client and stops it again. It is how a
+// test writes a data directory and how it looks at one afterwards, with the node's own program.
+func ServeEtcd(t testing.TB, program, dir string, use func(context.Context, *clientv3.Client)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	sockets, err := os.MkdirTemp("", "e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(sockets)
+	url := "unix://" + filepath.Join(sockets, "c")
+	log := filepath.Join(t.TempDir(), "etcd.log")
+	p, err := Runner{log}.Start(ctx, program, []string{
+		"--data-dir", dir, "--listen-client-urls", url, "--advertise-client-urls", "http://127.0.0.1:2379",
+		"--listen-peer-urls", "unix://" + filepath.Join(sockets, "p"), "--log-level", "error",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, Context: ctx, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	// The first read waits until there is a leader; a dead etcd ends it.
+	go func() {
+		select {
+		case <-p.Exited():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if _, err := client.Get(ctx, "ready"); err != nil {
+		text, _ := os.ReadFile(log)
+		t.Fatalf("etcd does not serve: %v\n%s", err, text)
+	}
+	use(ctx, client)
+}

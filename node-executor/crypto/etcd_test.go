@@ -1,0 +1,260 @@
+package crypto_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto"
+	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
+	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
+	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
+	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
+)
+
+// stored encodes an object as the API server stores it.
+func stored(t testing.TB, kind string, object runtime.Object) string {
+	t.Helper()
+	object.GetObjectKind().SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+	var out bytes.Buffer
+	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(object, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// decoded reads what stored wrote.
+func decoded[T runtime.Object](t testing.TB, value string, into T) T {
+	t.Helper()
+	if _, _, err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Decode([]byte(value), nil, into); err != nil {
+		t.Fatal(err)
+	}
+	return into
+}
+
+func gzipped(t testing.TB, text string) string {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func gunzipped(t testing.TB, data []byte) string {
+	t.Helper()
+	r, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if _, err := out.ReadFrom(r); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+const (
+	tlsKey        = "/kubernetes.io/secrets/ns/tls"
+	tokenKey      = "/kubernetes.io/secrets/ns/sa-token"
+	bundleKey     = "/kubernetes.io/configmaps/ns/bundle"
+	kubeconfigKey = "/kubernetes.io/configmaps/ns/kubeconfig"
+	machineKey    = "/kubernetes.io/machineconfiguration.openshift.io/machineconfigs/00-worker"
+	nodeKey       = "/kubernetes.io/minions/sno-seed"
+	bystanderKey  = "/kubernetes.io/configmaps/ns/bystander"
+)
+
+// objects are what the API server of the small cluster stored.
+func (s small) objects(t testing.TB) map[string]string {
+	b64 := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name, Namespace: "ns"} }
+	return map[string]string{
+		tlsKey: stored(t, "Secret", &corev1.Secret{ObjectMeta: meta("tls"), Data: map[string][]byte{
+			"tls.crt": []byte(s.tree["pki/tls.crt"]), "tls.key": []byte(s.tree["pki/tls.key"]), "other": {0, 1, 2, 255},
+		}}),
+		tokenKey: stored(t, "Secret", &corev1.Secret{ObjectMeta: meta("sa-token"), Data: map[string][]byte{
+			"token": []byte(s.tree["sa/token"]), "ca.crt": []byte(s.tree["pki/ca.crt"]),
+		}}),
+		bundleKey: stored(t, "ConfigMap", &corev1.ConfigMap{ObjectMeta: meta("bundle"), Data: map[string]string{
+			"ca-bundle.crt": s.tree["pki/bundle.pem"],
+		}, BinaryData: map[string][]byte{"bundle.gz": []byte(gzipped(t, s.tree["pki/bundle.pem"]))}}),
+		kubeconfigKey: stored(t, "ConfigMap", &corev1.ConfigMap{ObjectMeta: meta("kubeconfig"), Data: map[string]string{
+			"kubeconfig": handwritten(s.tree),
+		}}),
+		machineKey: `{"apiVersion":"machineconfiguration.openshift.io/v1","kind":"MachineConfig",  "spec":{"config":{"storage":{"files":[` +
+			`{"path":"/a","contents":{"source":"data:text/plain;charset=utf-8;base64,` + b64(s.tree["pki/ca.crt"]) + `"}},` +
+			`{"path":"/b","contents":{"source":"data:,` + percent(s.tree["pki/ca.crt"]) + `"}},` +
+			`{"path":"/c","contents":{"compression":"gzip","source":"data:;base64,` + b64(gzipped(t, s.tree["pki/ca.crt"])) + `"}},` +
+			`{"path":"/d","contents":{"inline":"` + strings.ReplaceAll(s.tree["pki/ca.crt"], "\n", `\n`) + `"}}]}}}}`,
+		nodeKey: stored(t, "Node", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "sno-seed", Labels: map[string]string{"kubernetes.io/hostname": "sno-seed"}}}),
+		bystanderKey: stored(t, "ConfigMap", &corev1.ConfigMap{ObjectMeta: meta("bystander"), Data: map[string]string{
+			"words": "nothing to see in here",
+		}}),
+	}
+}
+
+func percent(text string) string {
+	return strings.NewReplacer("\n", "%0A", " ", "%20", "+", "%2B", "=", "%3D").Replace(text)
+}
+
+func TestEtcd(t *testing.T) {
+	programs := cryptotest.EtcdPrograms(t)
+	for _, minor := range cryptotest.EtcdMinors {
+		t.Run(minor, func(t *testing.T) {
+			s := newSmall(t)
+			before := s.objects(t)
+			data := filepath.Join(t.TempDir(), "etcd")
+			revisions := map[string]int64{}
+			cryptotest.ServeEtcd(t, programs[minor], data, func(ctx context.Context, client *clientv3.Client) {
+				for key, value := range before {
+					put, err := client.Put(ctx, key, value)
+					if err != nil {
+						t.Fatal(err)
+					}
+					revisions[key] = put.Header.Revision
+				}
+			})
+			dir := s.tree.write(t)
+			config := configure(t, dir, plan.Rules{
+				Validity: plan.Extend, Now: now,
+				Renames: rename.Rules{rename.Hostname("sno-seed", "sno-target"), rename.Domain("seed.example", "target.example")},
+			})
+			config.Etcd = etcd.DataDir{Dir: data, Programs: programs, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}}
+			summary, err := crypto.Regenerate(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			after := read(t, dir)
+			s.consistent(t, after)
+			if got := summary.Sites["etcd"]; got != 7 {
+				t.Errorf("got %d changes in etcd, want 7: five objects, and one created and one deleted for the renamed node", got)
+			}
+			checkStored(t, programs[minor], data, after, before, revisions)
+			if now, err := etcd.Minor(filepath.Join(data, "member", "snap", "db")); err != nil || now != minor {
+				t.Errorf("got version %q, %v; want %s as before", now, err, minor)
+			}
+			notInBackend(t, s, filepath.Join(data, "member", "snap", "db"))
+		})
+	}
+}
+
+// checkStored serves the directory again and compares the objects with what the files say.
+func checkStored(t *testing.T, program, data string, files tree, before map[string]string, revisions map[string]int64) {
+	t.Helper()
+	cryptotest.ServeEtcd(t, program, data, func(ctx context.Context, client *clientv3.Client) {
+		get := func(key string) string {
+			r, err := client.Get(ctx, key)
+			if err != nil || len(r.Kvs) != 1 {
+				t.Fatalf("cannot get %s: %v", key, err)
+			}
+			return string(r.Kvs[0].Value)
+		}
+		secret := decoded(t, get(tlsKey), &corev1.Secret{})
+		for name, file := range map[string]string{"tls.crt": "pki/tls.crt", "tls.key": "pki/tls.key"} {
+			if string(secret.Data[name]) != files[file] {
+				t.Errorf("secret's %s differs from %s", name, file)
+			}
+		}
+		if !bytes.Equal(secret.Data["other"], []byte{0, 1, 2, 255}) {
+			t.Error("secret's other data changed")
+		}
+		if token := decoded(t, get(tokenKey), &corev1.Secret{}); string(token.Data["token"]) != files["sa/token"] {
+			t.Error("token in secret differs from the file's")
+		}
+		bundle := decoded(t, get(bundleKey), &corev1.ConfigMap{})
+		if bundle.Data["ca-bundle.crt"] != files["pki/bundle.pem"] || gunzipped(t, bundle.BinaryData["bundle.gz"]) != files["pki/bundle.pem"] {
+			t.Error("bundle in config map differs from the file's")
+		}
+		want := strings.ReplaceAll(handwritten(files), "seed.example", "target.example")
+		if got := decoded(t, get(kubeconfigKey), &corev1.ConfigMap{}).Data["kubeconfig"]; got != want {
+			t.Errorf("got kubeconfig\n%s\nwant\n%s", got, want)
+		}
+		checkMachineConfig(t, get(machineKey), files["pki/ca.crt"])
+		renamed := strings.Replace(nodeKey, "sno-seed", "sno-target", 1)
+		node := decoded(t, get(renamed), &corev1.Node{})
+		if node.Name != "sno-target" || node.Labels["kubernetes.io/hostname"] != "sno-target" {
+			t.Errorf("got node %v, want it renamed", node.ObjectMeta)
+		}
+		if r, err := client.Get(ctx, nodeKey); err != nil || len(r.Kvs) != 0 {
+			t.Errorf("node's old key is still there: %v", err)
+		}
+		r, err := client.Get(ctx, bystanderKey)
+		if err != nil || string(r.Kvs[0].Value) != before[bystanderKey] || r.Kvs[0].ModRevision != revisions[bystanderKey] {
+			t.Errorf("an object without material was written: %v", err)
+		}
+	})
+}
+
+func checkMachineConfig(t *testing.T, value, ca string) {
+	t.Helper()
+	if !strings.HasPrefix(value, `{"apiVersion":"machineconfiguration.openshift.io/v1","kind":"MachineConfig",  "spec"`) {
+		t.Error("machine config was written anew")
+	}
+	for name, want := range map[string]string{
+		"base64":  base64.StdEncoding.EncodeToString([]byte(ca)),
+		"percent": percent(ca)[:200],
+		"inline":  strings.ReplaceAll(ca, "\n", `\n`),
+	} {
+		if !strings.Contains(value, want) {
+			t.Errorf("machine config's %s certificate is not the new one", name)
+		}
+	}
+	_, rest, _ := strings.Cut(value, `"data:;base64,`)
+	text, _, _ := strings.Cut(rest, `"`)
+	data, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gunzipped(t, data) != ca {
+		t.Error("machine config's compressed certificate is not the new one")
+	}
+}
+
+// notInBackend searches the backend file, history and free pages included, for the old private keys.
+func notInBackend(t *testing.T, s small, db string) {
+	t.Helper()
+	content, err := os.ReadFile(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range pki.Secrets(s.leaf.Key) {
+		for shift := range 3 {
+			piece := secret[24+shift : 24+shift+24]
+			if bytes.Contains(content, piece) || bytes.Contains(content, []byte(base64.StdEncoding.EncodeToString(piece))[:24]) {
+				t.Error("the backend file still holds an old private key")
+			}
+		}
+	}
+	if lines := strings.Split(s.tree["pki/tls.key"], "\n"); bytes.Contains(content, []byte(lines[5])) {
+		t.Error("the backend file still holds a line of an old private key")
+	}
+}
+
+func TestEtcdOfAnotherMinorIsRefused(t *testing.T) {
+	programs := cryptotest.EtcdPrograms(t)
+	data := filepath.Join(t.TempDir(), "etcd")
+	cryptotest.ServeEtcd(t, programs["3.5"], data, func(context.Context, *clientv3.Client) {})
+	config := configure(t, t.TempDir(), plan.Rules{})
+	config.Etcd = etcd.DataDir{Dir: data, Programs: map[string]string{"3.6": programs["3.6"]}, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}}
+	if _, err := crypto.Regenerate(t.Context(), config); !errors.Is(err, etcd.ErrVersion) {
+		t.Errorf("got error %v, want %v", err, etcd.ErrVersion)
+	}
+}

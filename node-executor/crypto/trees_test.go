@@ -339,3 +339,5 @@ func rewrap(text string, width int, end string) string {
 	out.WriteString(encoded + end + "-----END " + block.Type + "-----" + end)
 	return out.String()
 }
+
+func base64URL(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

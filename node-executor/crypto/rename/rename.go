@@ -22,6 +22,8 @@ const MinimumLength = 3
 type Rule struct {
 	Kind     string // domain, host name …; for people
 	Old, New string
+	// after this text only, which stays: another rule may be renaming it
+	prefix string
 	// before and after tell whether the byte next to an occurrence may stand there; next is the byte after it.
 	before func(b byte) bool
 	after  func(b, next byte) bool
@@ -30,7 +32,7 @@ type Rule struct {
 // Check refuses rules that would do nothing or too much.
 func (r Rule) Check() error {
 	switch {
-	case len(r.Old) < MinimumLength:
+	case len(r.prefix+r.Old) < MinimumLength:
 		return fmt.Errorf("cannot rename %s %q: shorter than %d characters", r.Kind, r.Old, MinimumLength)
 	case r.New == "":
 		return fmt.Errorf("cannot rename %s %q to nothing", r.Kind, r.Old)
@@ -49,10 +51,10 @@ func (rules Rules) Check() error {
 		if err := r.Check(); err != nil {
 			return err
 		}
-		if seen[r.Old] {
+		if seen[r.prefix+r.Old] {
 			return fmt.Errorf("cannot rename %s %q: named by two rules", r.Kind, r.Old)
 		}
-		seen[r.Old] = true
+		seen[r.prefix+r.Old] = true
 	}
 	return nil
 }
@@ -96,7 +98,7 @@ func (rules Rules) Apply(text string) string {
 
 func (r Rule) edits(text []byte) []splice.Edit {
 	var found []splice.Edit
-	old := []byte(r.Old)
+	old := []byte(r.prefix + r.Old)
 	for at := 0; ; {
 		i := bytes.Index(text[at:], old)
 		if i < 0 {
@@ -104,7 +106,7 @@ func (r Rule) edits(text []byte) []splice.Edit {
 		}
 		start, end := at+i, at+i+len(old)
 		if r.stands(text, start, end) {
-			found = append(found, splice.Edit{Start: start, End: end, Text: []byte(r.New)})
+			found = append(found, splice.Edit{Start: start + len(r.prefix), End: end, Text: []byte(r.New)})
 		}
 		at = start + 1
 	}

@@ -9,13 +9,16 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,31 +50,69 @@ func newWorld(t *testing.T) world {
 		t.Fatal(err)
 	}
 	w := world{programs: programs}
-	w.seed = w.provision(t, "seed", "4.18.0", "3.6", nil)
-	w.target = w.provision(t, "target", "4.17.0", "3.5", serveStore(t, programs["s3"]))
+	var group errgroup.Group
+	provision := func(c **cluster.Cluster, opts cluster.Options) {
+		group.Go(func() (err error) {
+			start := time.Now()
+			*c, err = cluster.Provision(t.Context(), opts)
+			t.Logf("provisioned %s in %s", opts.Identity.ClusterName, time.Since(start).Round(time.Millisecond))
+			return err
+		})
+	}
+	provision(&w.seed, options(t, programs, "seed", "4.18.0", "3.6"))
+	target := options(t, programs, "target", "4.17.0", "3.5")
+	target.Backup = serveStore(t, programs["s3"])
+	provision(&w.target, target)
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
 	installPlugin(t, w.target, programs["velero-plugin-for-aws"])
 	return w
 }
 
-func (w world) provision(t *testing.T, name, version, etcd string, store *cluster.BackupStore) *cluster.Cluster {
+// options are those of a cluster in a directory of the test.
+func options(t *testing.T, programs map[string]string, name, version, etcd string) cluster.Options {
 	t.Helper()
-	ports := freePorts(t, 5)
-	dir := t.TempDir()
-	start := time.Now()
-	c, err := cluster.Provision(t.Context(), cluster.Options{
+	dir, ports := t.TempDir(), freePorts(t, 5)
+	return cluster.Options{
 		Identity: cluster.Identity{
-			ClusterName: name, BaseDomain: "lab.example", InfraID: name + "-x7k2p", ClusterID: "6b0b4dba-45e4-4b7e-8d8d-" + map[string]string{"seed": "1f5a3c3f2a01", "target": "1f5a3c3f2a02"}[name],
+			ClusterName: name, BaseDomain: "lab.example", InfraID: name + "-x7k2p", ClusterID: uuid.NewString(),
 			Hostname: name + "-node", NodeIP: "192.168.126.10", Version: version, Etcd: etcd,
 			APIPort: ports[0], EtcdClientPort: ports[1], EtcdPeerPort: ports[2], VeleroMetricsPort: ports[3], VeleroProfilerPort: ports[4],
 		},
 		Etc: filepath.Join(dir, "etc"), Var: filepath.Join(dir, "var"), Auth: filepath.Join(dir, "auth"),
-		Programs: w.programs, Backup: store, KernelArguments: []string{"systemd.unified_cgroup_hierarchy=1"},
-	})
-	if err != nil {
-		t.Fatal(err)
+		Programs: programs, KernelArguments: []string{"systemd.unified_cgroup_hierarchy=1"},
 	}
-	t.Logf("provisioned %s in %s", name, time.Since(start).Round(time.Millisecond))
-	return c
+}
+
+// move gives a cluster at rest other ports, as whatever reconfigures a node does:
+// by replacing them in files.
+func move(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	var pairs []string
+	ports := freePorts(t, 3)
+	for i, port := range []*int{&c.Identity.APIPort, &c.Identity.EtcdClientPort, &c.Identity.EtcdPeerPort} {
+		for _, before := range []string{":", "=", ": "} {
+			pairs = append(pairs, before+strconv.Itoa(*port), before+strconv.Itoa(ports[i]))
+		}
+		*port = ports[i]
+	}
+	replacer := strings.NewReplacer(pairs...)
+	for _, dir := range []string{c.Etc, filepath.Dir(c.AdminKubeconfig)} {
+		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(path, []byte(replacer.Replace(string(data))), 0) // keeps its mode
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // serve starts a cluster from its directories and returns its administrator.
@@ -112,6 +153,7 @@ func freePorts(t *testing.T, n int) []int {
 func TestProvision(t *testing.T) {
 	w := newWorld(t)
 	target := w.serve(t, w.target, "etcd", "kube-apiserver", "kube-controller-manager", "velero", "oadp-operator")
+	move(t, w.seed)
 	seed := w.serve(t, w.seed)
 
 	t.Run("cluster version", func(t *testing.T) {

@@ -120,7 +120,7 @@ func writeKubelet(d disk, opts Options, m *material) error {
 		}
 	}
 	auth := &clientcmdapi.AuthInfo{ClientCertificate: kubeletClientPair, ClientKey: kubeletClientPair}
-	config, err := encodeKubeconfig(opts.Identity, "kubelet", opts.Identity.InternalAPIHost(), m.serverCA(), auth)
+	config, err := encodeKubeconfig(opts.Identity, "kubelet", opts.Identity.InternalAPIHost(), m.bundlePEM(servingAuthorities), auth)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/reroot-dev/reroot/test/lab/build"
 	"github.com/reroot-dev/reroot/test/lab/cluster"
@@ -92,27 +96,29 @@ func TestProvisionIsGivenUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, ports := t.TempDir(), freePorts(t, 5)
-	id := validIdentity()
-	id.APIPort, id.EtcdClientPort, id.EtcdPeerPort = ports[0], ports[1], ports[2]
+	opts := options(t, programs, "target", "4.17.0", "3.5")
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	go func() {
-		// Given up as soon as etcd answers.
-		for ctx.Err() == nil {
-			if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", id.EtcdClientPort)); err == nil {
-				_ = conn.Close()
-				cancel()
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		defer cancel() // as soon as etcd answers
+		err := wait.PollUntilContextCancel(ctx, 10*time.Millisecond, true, func(context.Context) (bool, error) {
+			conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", opts.Identity.EtcdClientPort))
+			if err != nil {
+				return false, nil
 			}
+			return true, conn.Close()
+		})
+		if err != nil {
+			t.Errorf("etcd did not answer: %v", err)
 		}
-	}()
-	_, err = cluster.Provision(ctx, cluster.Options{
-		Identity: id, Etc: filepath.Join(dir, "etc"), Var: filepath.Join(dir, "var"), Auth: filepath.Join(dir, "auth"), Programs: programs,
 	})
+	_, err = cluster.Provision(ctx, opts)
+	cancel()
+	watch.Wait()
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want that it was canceled", err)
 	}
-	for _, port := range ports[:3] {
+	for _, port := range []int{opts.Identity.APIPort, opts.Identity.EtcdClientPort, opts.Identity.EtcdPeerPort} {
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			t.Errorf("port is still used: %v", err)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"crypto/x509/pkix"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/reroot-dev/reroot/test/lab/cluster/pki"
@@ -190,25 +191,33 @@ func clientCertificates(id Identity) []certificate {
 	return issued
 }
 
+var (
+	// clientAuthorities vouch for the API server's clients.
+	clientAuthorities = []string{"kube-control-plane-signer", "kube-apiserver-to-kubelet-signer", "csr-signer", "node-system-admin-signer", "admin-kubeconfig-signer"}
+	// servingAuthorities vouch for the API server, by whatever name.
+	servingAuthorities = []string{"loadbalancer-serving-signer", "localhost-serving-signer", "service-network-serving-signer", "localhost-recovery-serving-signer"}
+	// podAuthorities are what pods trust: the API server and the ingress.
+	podAuthorities = slices.Concat(servingAuthorities, []string{"router-ca"})
+)
+
 func bundles() []bundle {
 	const (
 		operator   = "openshift-kube-apiserver-operator/"
 		controller = "openshift-kube-controller-manager"
 	)
-	serving := []string{"loadbalancer-serving-signer", "localhost-serving-signer", "service-network-serving-signer", "localhost-recovery-serving-signer"}
 	etcd := []string{"etcd-signer"}
 	return []bundle{
-		{members: []string{"kube-control-plane-signer", "kube-apiserver-to-kubelet-signer", "csr-signer", "node-system-admin-signer", "admin-kubeconfig-signer"},
+		{members: clientAuthorities,
 			configMaps: []string{"openshift-config-managed/kube-apiserver-client-ca", "openshift-kube-apiserver/client-ca", controller + "/client-ca", "openshift-controller-manager/client-ca", "openshift-route-controller-manager/client-ca"},
 			files:      []string{apiserverCerts + "configmaps/client-ca/ca-bundle.crt", controllerCerts + "configmaps/client-ca/ca-bundle.crt", "/etc/kubernetes/kubelet-ca.crt"}},
 		{members: []string{"admin-kubeconfig-signer"}, configMaps: []string{"openshift-config/admin-kubeconfig-client-ca"}},
 		{members: []string{"aggregator-client-signer"},
 			configMaps: []string{"openshift-config-managed/kube-apiserver-aggregator-client-ca", "openshift-kube-apiserver/aggregator-client-ca", controller + "/aggregator-client-ca"},
 			files:      []string{apiserverCerts + "configmaps/aggregator-client-ca/ca-bundle.crt", controllerCerts + "configmaps/aggregator-client-ca/ca-bundle.crt"}},
-		{members: serving,
+		{members: servingAuthorities,
 			configMaps: []string{"openshift-config-managed/kube-apiserver-server-ca", "openshift-kube-apiserver/kube-apiserver-server-ca", "openshift-kube-apiserver/kube-apiserver-server-ca-3"},
 			files:      []string{apiserverPod + "configmaps/kube-apiserver-server-ca/ca-bundle.crt"}},
-		{members: append(serving[:len(serving):len(serving)], "router-ca"),
+		{members: podAuthorities,
 			configMaps: []string{controller + "/serviceaccount-ca", controller + "/serviceaccount-ca-3", "openshift-kube-scheduler/serviceaccount-ca"},
 			files:      []string{controllerPod + "configmaps/serviceaccount-ca/ca-bundle.crt"}},
 		{members: []string{"csr-signer"},

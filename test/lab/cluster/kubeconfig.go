@@ -51,7 +51,7 @@ func (k kubeconfig) render(id Identity, m *material) ([]byte, error) {
 		return nil, err
 	}
 	auth := &clientcmdapi.AuthInfo{ClientCertificateData: certificatePEM(pair), ClientKeyData: key}
-	return encodeKubeconfig(id, k.user, k.serverName, m.serverCA(), auth)
+	return encodeKubeconfig(id, k.user, k.serverName, m.bundlePEM(servingAuthorities), auth)
 }
 
 // encodeKubeconfig writes a kubeconfig with one context.

@@ -2,10 +2,12 @@ package cluster
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reroot-dev/reroot/test/lab/cluster/pki"
@@ -22,12 +24,15 @@ type material struct {
 	// legacyTokens signs the tokens in Secrets, boundTokens those that the API
 	// server issues on request.
 	legacyTokens, boundTokens *rsa.PrivateKey
+	// password is kubeadmin's, passwordHash what the cluster knows of it.
+	password     string
+	passwordHash []byte
 }
 
 // generate makes everything in inv: two generations of certificates, each in
 // parallel, because RSA keys take a tenth of a second.
 func generate(inv inventory) (*material, error) {
-	m := &material{inventory: inv, pairs: map[string]*pki.Pair{}}
+	m := &material{inventory: inv, pairs: map[string]*pki.Pair{}, password: rand.Text()}
 	signers := make([]*pki.Pair, len(inv.authorities))
 	var group errgroup.Group
 	for i, a := range inv.authorities {
@@ -46,6 +51,12 @@ func generate(inv inventory) (*material, error) {
 			return nil
 		})
 	}
+	group.Go(func() (err error) {
+		if m.passwordHash, err = bcrypt.GenerateFromPassword([]byte(m.password), bcrypt.DefaultCost); err != nil {
+			return fmt.Errorf("cannot hash password: %w", err)
+		}
+		return nil
+	})
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
@@ -93,16 +104,6 @@ func (m *material) bundlePEM(members []string) []byte {
 	return out.Bytes()
 }
 
-// serverCA is what clients of the API server trust.
-func (m *material) serverCA() []byte {
-	return m.bundlePEM([]string{"loadbalancer-serving-signer", "localhost-serving-signer", "service-network-serving-signer", "localhost-recovery-serving-signer"})
-}
-
-// serviceAccountCA is what pods trust: the API server and the ingress.
-func (m *material) serviceAccountCA() []byte {
-	return append(m.serverCA(), m.pairs["router-ca"].CertPEM()...)
-}
-
 // A keyPair is the two files of a service account signing key.
 type keyPair struct{ private, public []byte }
 
@@ -133,12 +134,11 @@ func (m *material) legacyToken(namespace, secret, account, uid string) (string, 
 	})
 }
 
-// validity is a certificate's as OKD's operators annotate it on Secrets.
-func validityAnnotations(p *pki.Pair) map[string]string {
-	annotations := map[string]string{
+// annotations say of a certificate what OKD's operators say on its Secret.
+func annotations(p *pki.Pair) map[string]string {
+	return map[string]string{
 		"auth.openshift.io/certificate-not-before": p.Cert.NotBefore.Format(time.RFC3339),
 		"auth.openshift.io/certificate-not-after":  p.Cert.NotAfter.Format(time.RFC3339),
 		"auth.openshift.io/certificate-issuer":     p.Cert.Issuer.CommonName,
 	}
-	return annotations
 }

@@ -52,11 +52,11 @@ func tlsSecrets(m *material) ([]runtime.Object, error) {
 		if err != nil {
 			return err
 		}
-		annotations := validityAnnotations(pair)
-		maps.Copy(annotations, extra)
+		said := annotations(pair)
+		maps.Copy(said, extra)
 		for _, at := range places {
 			meta, _ := place(at, "")
-			meta.Annotations = annotations
+			meta.Annotations = said
 			objects = append(objects, &corev1.Secret{ObjectMeta: meta, Type: corev1.SecretTypeTLS, Data: map[string][]byte{
 				corev1.TLSCertKey: certificatePEM(pair), corev1.TLSPrivateKeyKey: key,
 			}})
@@ -200,7 +200,7 @@ func tokenObject(m *material, uid types.UID) (*corev1.Secret, error) {
 		Type: corev1.SecretTypeServiceAccountToken,
 		Data: map[string][]byte{
 			corev1.ServiceAccountTokenKey:     []byte(token),
-			corev1.ServiceAccountRootCAKey:    m.serviceAccountCA(),
+			corev1.ServiceAccountRootCAKey:    m.bundlePEM(podAuthorities),
 			corev1.ServiceAccountNamespaceKey: []byte(tokenNamespace),
 		},
 	}, nil

@@ -21,7 +21,7 @@ import (
 var okdNamespaces = []string{"openshift-adp", "openshift-config", "openshift-config-managed", "openshift-lifecycle-agent", "openshift-machine-api"}
 
 // configObjects are what says which cluster this is.
-func configObjects(opts Options, now metav1.Time) ([]runtime.Object, error) {
+func configObjects(opts Options, m *material, now metav1.Time) ([]runtime.Object, error) {
 	id := opts.Identity
 	installConfig, err := installConfig(id)
 	if err != nil {
@@ -51,7 +51,7 @@ func configObjects(opts Options, now metav1.Time) ([]runtime.Object, error) {
 		&configv1.Image{ObjectMeta: singleton},
 		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "cluster-config-v1"}, Data: map[string]string{"install-config": installConfig}},
 		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "openshift-config", Name: "pull-secret"}, Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: opts.PullSecret}},
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kubeadmin"}, Data: map[string][]byte{"kubeadmin": opts.kubeadminHash}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kubeadmin"}, Data: map[string][]byte{"kubeadmin": m.passwordHash}},
 	}, nil
 }
 
@@ -179,7 +179,7 @@ func machineConfigPool(name, rendered string, machines int32, now metav1.Time) *
 // renderedMachineConfig is the configuration that the node has: two certificate
 // files, one in each of the two forms of data URL that OKD has used.
 func renderedMachineConfig(opts Options, m *material) (*machineconfigv1.MachineConfig, error) {
-	kubeletCA := m.bundlePEM(m.inventory.bundles[0].members)
+	kubeletCA := m.bundlePEM(clientAuthorities)
 	type contents struct {
 		Source string `json:"source"`
 	}

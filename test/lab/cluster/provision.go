@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/sync/errgroup"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,8 +39,6 @@ type Options struct {
 	PullSecret []byte
 	// KernelArguments are those of the node's machine configuration.
 	KernelArguments []string
-
-	kubeadminHash []byte
 }
 
 // Cluster is a provisioned cluster, at rest in its node's directories.
@@ -77,7 +73,6 @@ func Provision(ctx context.Context, opts Options) (*Cluster, error) {
 		defined, err = definitions(groupCtx, opts.CRDs)
 		return err
 	})
-	group.Go(opts.makePassword)
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
@@ -90,7 +85,7 @@ func Provision(ctx context.Context, opts Options) (*Cluster, error) {
 		return nil, fmt.Errorf("cannot make data directory: %w", err)
 	}
 	c := &Cluster{Identity: opts.Identity, Etc: opts.Etc, Var: opts.Var, AdminKubeconfig: filepath.Join(opts.Auth, "kubeconfig")}
-	if err := writeAdminKubeconfig(c, made); err != nil {
+	if err := writeAuth(c, made); err != nil {
 		return nil, err
 	}
 	cp, err := Start(ctx, StartOptions{Etc: opts.Etc, Var: opts.Var, Programs: opts.Programs, Identity: opts.Identity})
@@ -98,7 +93,10 @@ func Provision(ctx context.Context, opts Options) (*Cluster, error) {
 		return nil, err
 	}
 	c.LegacyToken, err = populate(ctx, cp.Config, opts, made, defined)
-	return c, errors.Join(err, cp.Stop())
+	if err := errors.Join(err, cp.Stop()); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // resolve fills in defaults and makes paths independent of where a process runs.
@@ -129,31 +127,22 @@ func (o *Options) resolve() (err error) {
 	return nil
 }
 
-// makePassword gives the cluster its kubeadmin, whose password only the
-// installer's directory has.
-func (o *Options) makePassword() (err error) {
-	password := rand.Text()
-	if o.kubeadminHash, err = bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost); err != nil {
-		return fmt.Errorf("cannot hash password: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(o.Auth, "kubeadmin-password"), []byte(password), 0o600); err != nil {
-		return fmt.Errorf("cannot write password: %w", err)
-	}
-	return nil
-}
-
-func writeAdminKubeconfig(c *Cluster, m *material) error {
+// writeAuth writes what an installer hands to the administrator.
+func writeAuth(c *Cluster, m *material) error {
 	key, err := m.pairs["admin"].KeyPEM()
 	if err != nil {
 		return err
 	}
 	auth := &clientcmdapi.AuthInfo{ClientCertificateData: m.pairs["admin"].CertPEM(), ClientKeyData: key}
-	data, err := encodeKubeconfig(c.Identity, "admin", c.Identity.APIHost(), m.serverCA(), auth)
+	data, err := encodeKubeconfig(c.Identity, "admin", c.Identity.APIHost(), m.bundlePEM(servingAuthorities), auth)
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(c.AdminKubeconfig, data, 0o600); err != nil {
 		return fmt.Errorf("cannot write administrator's kubeconfig: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(c.AdminKubeconfig), "kubeadmin-password"), []byte(m.password), 0o600); err != nil {
+		return fmt.Errorf("cannot write administrator's password: %w", err)
 	}
 	return nil
 }
@@ -195,7 +184,7 @@ func populate(ctx context.Context, config *rest.Config, opts Options, m *materia
 // clusterObjects are all objects but the cryptography.
 func clusterObjects(opts Options, m *material) ([]runtime.Object, error) {
 	now := metav1.Now().Rfc3339Copy()
-	objects, err := configObjects(opts, now)
+	objects, err := configObjects(opts, m, now)
 	if err != nil {
 		return nil, err
 	}

@@ -150,6 +150,10 @@ func (s *Site) renames(from Names) rename.Rules {
 				port(address(old), address(renamed))
 				continue
 			}
+			if flag == probedPort {
+				add(func(old, renamed string) rename.Rule { return rename.Field(flag, old, renamed) }, old, renamed)
+				continue
+			}
 			add(func(old, renamed string) rename.Rule { return rename.Flag(flag, old, renamed) }, old, renamed)
 		}
 	}

@@ -30,6 +30,9 @@ var addressFlags = []string{
 	"metrics-address", "profiler-address", "listen-metrics-urls",
 }
 
+// probedPort is, among the flags, the port of the startup probe: a bare number in a field of that name.
+const probedPort = "port"
+
 func collectStaticPods(_ context.Context, src *source, s *Site) error {
 	var err error
 	s.Names.Flags, err = staticPodFlags(src.root)
@@ -73,6 +76,11 @@ func flagsOf(pod *corev1.Pod) map[string]string {
 			if ok && strings.HasPrefix(arg, "--") && slices.Contains(addressFlags, name) {
 				flags[name] = value
 			}
+		}
+	}
+	for _, c := range pod.Spec.Containers {
+		if p := c.StartupProbe; p != nil && p.TCPSocket != nil {
+			flags[probedPort] = p.TCPSocket.Port.String()
 		}
 	}
 	return flags

@@ -173,6 +173,11 @@ func addXattrs(full string, records map[string]string) error {
 			return fmt.Errorf("cannot read attribute %s: %w", name, err)
 		}
 		records[paxXattr+name] = string(value)
+		if record, ok := aclRecords[name]; ok {
+			if records[record], err = aclText(value); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -23,7 +23,8 @@ type UnpackOptions struct {
 
 // Unpack writes the entries of a tar stream below dir, which must exist, and replaces what is there. Names of users and
 // groups are ignored: only numbers mean the same on another system. Nothing is synced, and on error a part of the
-// archive remains. Errors are [ErrUnsafe], [ErrDamaged], [ErrTooLarge], the source's or the file system's.
+// archive remains. A stream that ends between two entries cannot be told from a whole one; the checksum of the
+// compression around it can. Errors are [ErrUnsafe], [ErrDamaged], [ErrTooLarge], the source's or the file system's.
 func Unpack(ctx context.Context, r io.Reader, dir string, o UnpackOptions) (Stats, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -99,7 +100,7 @@ func (u *unpacker) entry(hdr *tar.Header, content io.Reader) error {
 }
 
 func (u *unpacker) rootDir(hdr *tar.Header) error {
-	f, err := u.root.Open(".")
+	f, err := u.openDir(".")
 	if err != nil {
 		return err
 	}
@@ -115,10 +116,10 @@ func (u *unpacker) enter(name string) (*os.File, string, error) {
 	if u.parent != nil && u.parentName == dir {
 		return u.parent, base, nil
 	}
-	f, err := u.root.Open(dir)
+	f, err := u.openDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		if err = u.root.MkdirAll(dir, 0o755); err == nil {
-			f, err = u.root.Open(dir)
+			f, err = u.openDir(dir)
 		}
 	}
 	if err != nil {
@@ -127,6 +128,12 @@ func (u *unpacker) enter(name string) (*os.File, string, error) {
 	u.leave()
 	u.parent, u.parentName = f, dir
 	return f, base, nil
+}
+
+// openDir opens a directory below the root. Anything else is refused before it is opened: that would wait for ever on a
+// pipe, and wake a device.
+func (u *unpacker) openDir(name string) (*os.File, error) {
+	return u.root.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY, 0)
 }
 
 func (u *unpacker) leave() {
@@ -224,7 +231,7 @@ func (u *unpacker) makeLink(fd int, base, target string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := u.root.Open(path.Dir(name))
+	dir, err := u.openDir(path.Dir(name))
 	if err != nil {
 		return escapes(err)
 	}
@@ -270,7 +277,7 @@ func setTime(fd int, base string, at time.Time) error {
 
 func (u *unpacker) dirTimes() error {
 	for _, d := range u.dirs {
-		f, err := u.root.Open(d.name)
+		f, err := u.openDir(d.name)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 			continue // a later entry replaced it
 		}

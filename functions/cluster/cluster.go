@@ -37,16 +37,17 @@ const LCANamespace = "openshift-lifecycle-agent"
 
 // Resources of OpenShift's own API that functions look at.
 var (
-	ClusterVersions       = schema.GroupVersionResource{Group: "config.openshift.io", Version: "v1", Resource: "clusterversions"}
-	ClusterOperators      = schema.GroupVersionResource{Group: "config.openshift.io", Version: "v1", Resource: "clusteroperators"}
-	Proxies               = schema.GroupVersionResource{Group: "config.openshift.io", Version: "v1", Resource: "proxies"}
-	MachineConfigPools    = schema.GroupVersionResource{Group: "machineconfiguration.openshift.io", Version: "v1", Resource: "machineconfigpools"}
-	MachineConfigs        = schema.GroupVersionResource{Group: "machineconfiguration.openshift.io", Version: "v1", Resource: "machineconfigs"}
-	ClusterServiceVersion = schema.GroupVersionResource{Group: "operators.coreos.com", Version: "v1alpha1", Resource: "clusterserviceversions"}
-	Namespaces            = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
-	ConfigMaps            = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
-	Secrets               = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
-	Nodes                 = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
+	ClusterVersions        = schema.GroupVersionResource{Group: "config.openshift.io", Version: "v1", Resource: "clusterversions"}
+	ClusterOperators       = schema.GroupVersionResource{Group: "config.openshift.io", Version: "v1", Resource: "clusteroperators"}
+	Proxies                = schema.GroupVersionResource{Group: "config.openshift.io", Version: "v1", Resource: "proxies"}
+	MachineConfigPools     = schema.GroupVersionResource{Group: "machineconfiguration.openshift.io", Version: "v1", Resource: "machineconfigpools"}
+	MachineConfigs         = schema.GroupVersionResource{Group: "machineconfiguration.openshift.io", Version: "v1", Resource: "machineconfigs"}
+	ClusterServiceVersions = schema.GroupVersionResource{Group: "operators.coreos.com", Version: "v1alpha1", Resource: "clusterserviceversions"}
+	Namespaces             = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	ConfigMaps             = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	Secrets                = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
+	Nodes                  = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
+	Deployments            = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
 )
 
 // Client reaches one cluster's API. It is safe for concurrent use.

@@ -1,7 +1,7 @@
 package cluster
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,7 +43,14 @@ type Document struct {
 // ContentError says everything that is wrong with the content of ConfigMaps.
 type ContentError struct{ Problems []error }
 
-func (e *ContentError) Error() string { return errors.Join(e.Problems...).Error() }
+// Error is all problems in one line.
+func (e *ContentError) Error() string {
+	var all []string
+	for _, p := range e.Problems {
+		all = append(all, p.Error())
+	}
+	return strings.Join(all, "; ")
+}
 
 // Documents reads every object in the ConfigMaps, in the order of waves and then of names. Problems of content are a
 // [ContentError] with all of them; other errors are the API's.
@@ -76,15 +84,15 @@ func (c *Client) Documents(ctx context.Context, refs []events.ConfigMapRef) ([]D
 	}
 	slices.SortStableFunc(docs, func(a, b Document) int {
 		if a.Wave != b.Wave {
-			return a.Wave - b.Wave
+			return cmp.Compare(a.Wave, b.Wave)
 		}
-		return bytes.Compare([]byte(a.GetName()), []byte(b.GetName()))
+		return strings.Compare(a.GetName(), b.GetName())
 	})
 	return docs, nil
 }
 
 func decode(from, text string) (docs []Document, problems []error) {
-	dec := yaml.NewYAMLOrJSONDecoder(bytes.NewReader([]byte(text)), 4096)
+	dec := yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096)
 	for n := 1; ; n++ {
 		var u unstructured.Unstructured
 		err := dec.Decode(&u.Object)

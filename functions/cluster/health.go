@@ -21,7 +21,7 @@ func (c *Client) Unsettled(ctx context.Context) ([]string, error) {
 	for _, o := range items(operators) {
 		for _, want := range []struct{ kind, status string }{{"Available", "True"}, {"Progressing", "False"}, {"Degraded", "False"}} {
 			if status, message := Condition(&o, want.kind); status != want.status {
-				all = append(all, fmt.Sprintf("ClusterOperator %s is %s=%s%s", o.GetName(), want.kind, orUnknown(status), because(message)))
+				all = append(all, fmt.Sprintf("ClusterOperator %s is %s=%s%s", o.GetName(), want.kind, OrUnknown(status), because(message)))
 			}
 		}
 	}
@@ -42,7 +42,7 @@ func (c *Client) Unsettled(ctx context.Context) ([]string, error) {
 	}
 	for _, n := range items(nodes) {
 		if status, message := Condition(&n, "Ready"); status != "True" {
-			all = append(all, fmt.Sprintf("Node %s is Ready=%s%s", n.GetName(), orUnknown(status), because(message)))
+			all = append(all, fmt.Sprintf("Node %s is Ready=%s%s", n.GetName(), OrUnknown(status), because(message)))
 		}
 	}
 	return all, nil
@@ -77,7 +77,8 @@ func served(err error) error {
 	return err
 }
 
-func orUnknown(s string) string {
+// OrUnknown is a status, or Unknown where nothing has been reported yet.
+func OrUnknown(s string) string {
 	if s == "" {
 		return "Unknown"
 	}

@@ -32,7 +32,7 @@ func (f Function) manifests(ctx context.Context, s upgrade.State) (int, *events.
 	if len(unsettled) > 0 {
 		return 0, nil, &functions.Retry{After: poll, Reason: "waiting for the cluster to settle: " + unsettled[0]}
 	}
-	docs, err := f.Cluster.Documents(ctx, s.Spec.ExtraManifests)
+	docs, err := f.Cluster.Manifests(ctx, s.Spec.ExtraManifests)
 	if content, ok := cluster.AsContent(err); ok {
 		return 0, &events.ManifestsFailed{Failure: events.Failure{Reason: events.ReasonManifestsFailed, Message: content.Error(),
 			Next: "mend the ConfigMaps that spec.extraManifests names"}}, nil

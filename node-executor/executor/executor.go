@@ -219,9 +219,6 @@ func oneLine(s string) string {
 	if len(s) > maxMessage {
 		s = strings.ToValidUTF8(s[:maxMessage-3], "") + "..."
 	}
-	if s == "" {
-		s = "no detail is known"
-	}
 	return s
 }
 

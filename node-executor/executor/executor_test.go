@@ -31,7 +31,7 @@ type ending struct {
 	left  []string // effects that are left
 }
 
-var errStep = &step.Error{Reason: events.ReasonNoSpace, Next: "make room", Err: errors.New("it is full")}
+var errStep = &step.Error{Because: events.ReasonNoSpace, Next: "make room", Err: errors.New("it is full")}
 
 // good drives an upgrade to the end.
 func good(w *world, fact event.Event) {

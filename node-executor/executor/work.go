@@ -200,7 +200,7 @@ func (x *Executor) stepEnded(job ledger.Job, s step.Step, t *step.Task, stepErr 
 	e := ledger.Entry{Kind: ledger.Done, Job: job.ID, Step: s.Name, BootID: x.here.BootID, At: at.Seconds(), Notes: t.Fresh()}
 	state := events.StepDone
 	if stepErr != nil {
-		e.Kind, e.Failure, state = ledger.Failed, failure(stepErr, s.Name, x.Plans[job.Type].Otherwise), events.StepFailed
+		e.Kind, e.Failure, state = ledger.Failed, failure(stepErr, s.Name, x.Plans[job.Type]), events.StepFailed
 		x.Log.Error("step failed", "upgrade", job.Upgrade(), "stage", step.Verb(job.Type), "step", s.Name, "error", stepErr)
 	}
 	x.tell(job, s.Name, state, 1, "")
@@ -208,12 +208,17 @@ func (x *Executor) stepEnded(job ledger.Job, s step.Step, t *step.Task, stepErr 
 	return err
 }
 
-// failure is what is reported of a step's error.
-func failure(err error, stepName string, otherwise events.Reason) *events.Failure {
-	f := &events.Failure{Reason: otherwise, Message: oneLine(fmt.Sprintf("step %s: %v", stepName, err))}
-	var typed *step.Error
-	if errors.As(err, &typed) {
-		f.Reason, f.Next = typed.Reason, typed.Next
+// failure is what is reported of a step's error. By the reason of a command that goes back by itself the hub tells that
+// it does, so that one is never more special than the command.
+func failure(err error, stepName string, plan step.Plan) *events.Failure {
+	f := &events.Failure{Reason: plan.Otherwise, Message: oneLine(fmt.Sprintf("step %s: %v", stepName, err))}
+	var typed interface{ Reason() events.Reason }
+	if errors.As(err, &typed) && !plan.GoesBack {
+		f.Reason = typed.Reason()
+	}
+	var advised *step.Error
+	if errors.As(err, &advised) {
+		f.Next = oneLine(advised.Next)
 	}
 	return f
 }

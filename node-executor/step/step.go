@@ -62,13 +62,16 @@ var ErrRebooting = errors.New("the machine is rebooting")
 
 // Error is a failure with a reason of the closed list and advice for a person.
 type Error struct {
-	Reason events.Reason
-	Next   string // what a person can do, one line; may be empty
-	Err    error
+	Because events.Reason
+	Next    string // what a person can do, one line; may be empty
+	Err     error
 }
 
 // Error implements error.
 func (e *Error) Error() string { return e.Err.Error() }
+
+// Reason is the failure's reason.
+func (e *Error) Reason() events.Reason { return e.Because }
 
 // Unwrap returns the error below.
 func (e *Error) Unwrap() error { return e.Err }
@@ -144,8 +147,8 @@ func Command[T any](t *Task) (T, error) {
 	return v, nil
 }
 
-func (t *Task) tell(fraction float64, format string, args ...any) {
+func (t *Task) tell(fraction float64, detail string) {
 	if t.Tell != nil {
-		t.Tell(fraction, fmt.Sprintf(format, args...))
+		t.Tell(fraction, detail)
 	}
 }

@@ -1,8 +1,8 @@
 // Package watchdog brings the node back to its old root when the new one is not confirmed in time. It needs nothing
 // but the disk: no network, no API server, no executor, no ledger, no wall clock.
 //
-// It is armed before the new root may boot ([Arm]), runs there as a unit of its own ([Watch]), and is disarmed by
-// confirming the root ([Confirm]). Two budgets bound an unconfirmed root:
+// It is armed before the new root may boot ([Dir.Arm]), runs there as a unit of its own ([Dir.Watch]), and is disarmed by
+// confirming the root ([Dir.Confirm]). Two budgets bound an unconfirmed root:
 //
 //   - powered-on time: the sum, over the boots of the new root, of CLOCK_BOOTTIME from the watchdog's start in that boot
 //     until now. It is persisted every few seconds, so power cuts do not refill it. The wall clock, which may jump by

@@ -63,9 +63,12 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
+// Dir is the directory that the record is in: the state directory, the same in both roots.
+type Dir string
+
 // lock excludes every other reader and writer of the record, in this process and in others, until unlock is called.
-func lock(dir string) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(dir, "watchdog.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+func (d Dir) lock() (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(string(d), "watchdog.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the watchdog's record: %w", err)
 	}
@@ -83,12 +86,12 @@ func lock(dir string) (unlock func(), err error) {
 }
 
 // read returns the newer of the good copies. It is called under the lock.
-func read(dir string) (Record, error) {
+func (d Dir) read() (Record, error) {
 	var newest Record
 	var bad []error
 	missing := 0
 	for _, name := range copyNames {
-		r, err := readCopy(filepath.Join(dir, name))
+		r, err := readCopy(filepath.Join(string(d), name))
 		switch {
 		case errors.Is(err, os.ErrNotExist):
 			missing++
@@ -134,7 +137,7 @@ func readCopy(path string) (Record, error) {
 
 // write stores the record in one copy after the other, so that at every moment one of them is whole. It is called under
 // the lock and returns when both are on the disk.
-func write(dir string, r Record) error {
+func (d Dir) write(r Record) error {
 	r.Generation++
 	text, err := json.Marshal(r)
 	if err != nil {
@@ -146,11 +149,11 @@ func write(dir string, r Record) error {
 	}
 	b = append(b, bytes.Repeat([]byte{'\n'}, copySize-len(b))...)
 	for _, name := range copyNames {
-		if err := writeCopy(filepath.Join(dir, name), b); err != nil {
+		if err := writeCopy(filepath.Join(string(d), name), b); err != nil {
 			return fmt.Errorf("cannot write the watchdog's record: %w", err)
 		}
 	}
-	return syncDir(dir)
+	return syncDir(string(d))
 }
 
 func writeCopy(path string, b []byte) error {
@@ -175,13 +178,13 @@ func syncDir(path string) error {
 
 // change reads the record, has f change it, and writes it, all under the lock. Where f returns an error nothing is
 // written.
-func change(dir string, f func(*Record) error) (Record, error) {
-	unlock, err := lock(dir)
+func (d Dir) change(f func(*Record) error) (Record, error) {
+	unlock, err := d.lock()
 	if err != nil {
 		return Record{}, err
 	}
 	defer unlock()
-	r, err := read(dir)
+	r, err := d.read()
 	if err != nil {
 		return Record{}, err
 	}
@@ -192,41 +195,41 @@ func change(dir string, f func(*Record) error) (Record, error) {
 	if r == before {
 		return r, nil
 	}
-	return r, write(dir, r)
+	return r, d.write(r)
 }
 
 // Read returns the record, or [ErrUnarmed].
-func Read(dir string) (Record, error) {
-	unlock, err := lock(dir)
+func (d Dir) Read() (Record, error) {
+	unlock, err := d.lock()
 	if err != nil {
 		return Record{}, err
 	}
 	defer unlock()
-	return read(dir)
+	return d.read()
 }
 
 // Arm has the new root watched from its first boot on. Arming again for the same two deployments changes nothing, so
 // that a step that is repeated after a crash does not refill a budget that is being used.
-func Arm(dir string, old, new events.Deployment, budget time.Duration) error {
-	unlock, err := lock(dir)
+func (d Dir) Arm(old, new events.Deployment, budget time.Duration) error {
+	unlock, err := d.lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	r, err := read(dir)
+	r, err := d.read()
 	if err == nil && r.Phase == Armed && r.Old == old && r.New == new {
 		return nil
 	}
 	if err != nil && !errors.Is(err, ErrUnarmed) && !errors.Is(err, ErrDamaged) {
 		return err
 	}
-	return write(dir, Record{Phase: Armed, Old: old, New: new, Budget: budget, Generation: r.Generation})
+	return d.write(Record{Phase: Armed, Old: old, New: new, Budget: budget, Generation: r.Generation})
 }
 
 // Confirm keeps the new root. Whether it or the watchdog is first is decided by the lock: when the watchdog was, the
 // error is [ErrGivenUp]. Confirming again is no error; confirming what is not watched is [ErrUnarmed].
-func Confirm(dir string) error {
-	_, err := change(dir, func(r *Record) error {
+func (d Dir) Confirm() error {
+	_, err := d.change(func(r *Record) error {
 		if r.Phase == GivenUp {
 			return fmt.Errorf("%w: %s", ErrGivenUp, r.Why)
 		}
@@ -237,8 +240,8 @@ func Confirm(dir string) error {
 }
 
 // GiveUp has the old root booted. When the root was confirmed first, it changes nothing; the record says which it is.
-func GiveUp(dir, why string) (Record, error) {
-	return change(dir, func(r *Record) error {
+func (d Dir) GiveUp(why string) (Record, error) {
+	return d.change(func(r *Record) error {
 		if r.Phase == Armed {
 			r.Phase, r.Why = GivenUp, why
 		}
@@ -246,28 +249,36 @@ func GiveUp(dir, why string) (Record, error) {
 	})
 }
 
-// Locked runs f while nobody else changes the record or the boot order: two that move the same deployment to the front
-// at the same time could leave it second.
-func Locked(dir string, f func() error) error {
-	unlock, err := lock(dir)
+// Guard runs f while nobody else changes the record or the boot order: two that move the same deployment to the front at
+// the same time could leave it second. Old is what the watchdog would go back to, nil when there is nothing to watch or
+// the root is confirmed.
+func (d Dir) Guard(f func(old *events.Deployment) error) error {
+	unlock, err := d.lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return f()
+	r, err := d.read()
+	if err != nil && !errors.Is(err, ErrUnarmed) {
+		return err
+	}
+	if err != nil || r.Phase == Confirmed {
+		return f(nil)
+	}
+	return f(&r.Old)
 }
 
 // Disarm forgets everything. It is not for the new root: there only [Confirm] may stop the watchdog.
-func Disarm(dir string) error {
-	unlock, err := lock(dir)
+func (d Dir) Disarm() error {
+	unlock, err := d.lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	for _, name := range copyNames {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Remove(filepath.Join(string(d), name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("cannot disarm the watchdog: %w", err)
 		}
 	}
-	return syncDir(dir)
+	return syncDir(string(d))
 }

@@ -23,7 +23,7 @@ var (
 func armed(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := watchdog.Arm(dir, oldRoot, newRoot, time.Minute); err != nil {
+	if err := watchdog.Dir(dir).Arm(oldRoot, newRoot, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -31,7 +31,7 @@ func armed(t *testing.T) string {
 
 func phase(t *testing.T, dir string) watchdog.Phase {
 	t.Helper()
-	r, err := watchdog.Read(dir)
+	r, err := watchdog.Dir(dir).Read()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,35 +41,35 @@ func phase(t *testing.T, dir string) watchdog.Phase {
 func TestUnarmed(t *testing.T) {
 	dir := t.TempDir()
 	for name, f := range map[string]func() error{
-		"read":    func() error { _, err := watchdog.Read(dir); return err },
-		"confirm": func() error { return watchdog.Confirm(dir) },
-		"give up": func() error { _, err := watchdog.GiveUp(dir, "x"); return err },
+		"read":    func() error { _, err := watchdog.Dir(dir).Read(); return err },
+		"confirm": func() error { return watchdog.Dir(dir).Confirm() },
+		"give up": func() error { _, err := watchdog.Dir(dir).GiveUp("x"); return err },
 	} {
 		if err := f(); !errors.Is(err, watchdog.ErrUnarmed) {
 			t.Errorf("%s: %v, want %v", name, err, watchdog.ErrUnarmed)
 		}
 	}
-	if err := watchdog.Disarm(dir); err != nil {
+	if err := watchdog.Dir(dir).Disarm(); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestFirstWins(t *testing.T) {
 	confirm := armed(t)
-	if err := watchdog.Confirm(confirm); err != nil {
+	if err := watchdog.Dir(confirm).Confirm(); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := watchdog.GiveUp(confirm, "late"); err != nil || r.Phase != watchdog.Confirmed {
+	if r, err := watchdog.Dir(confirm).GiveUp("late"); err != nil || r.Phase != watchdog.Confirmed {
 		t.Errorf("giving up a confirmed root: %+v, %v", r, err)
 	}
-	if err := watchdog.Confirm(confirm); err != nil {
+	if err := watchdog.Dir(confirm).Confirm(); err != nil {
 		t.Errorf("confirming again: %v", err)
 	}
 	giveUp := armed(t)
-	if _, err := watchdog.GiveUp(giveUp, "too late"); err != nil {
+	if _, err := watchdog.Dir(giveUp).GiveUp("too late"); err != nil {
 		t.Fatal(err)
 	}
-	if err := watchdog.Confirm(giveUp); !errors.Is(err, watchdog.ErrGivenUp) {
+	if err := watchdog.Dir(giveUp).Confirm(); !errors.Is(err, watchdog.ErrGivenUp) {
 		t.Errorf("confirming a root that was given up: %v, want %v", err, watchdog.ErrGivenUp)
 	}
 	if got := phase(t, giveUp); got != watchdog.GivenUp {
@@ -79,10 +79,10 @@ func TestFirstWins(t *testing.T) {
 
 func TestArmAgainKeepsWhatIsUsed(t *testing.T) {
 	dir := armed(t)
-	if _, err := watchdog.GiveUp(dir, "x"); err != nil {
+	if _, err := watchdog.Dir(dir).GiveUp("x"); err != nil {
 		t.Fatal(err)
 	}
-	if err := watchdog.Arm(dir, oldRoot, newRoot, time.Minute); err != nil {
+	if err := watchdog.Dir(dir).Arm(oldRoot, newRoot, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if got := phase(t, dir); got != watchdog.Armed {
@@ -92,7 +92,7 @@ func TestArmAgainKeepsWhatIsUsed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := watchdog.Arm(dir, oldRoot, newRoot, time.Hour); err != nil {
+	if err := watchdog.Dir(dir).Arm(oldRoot, newRoot, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	after, err := os.ReadFile(filepath.Join(dir, "watchdog.a"))
@@ -120,7 +120,7 @@ func TestEitherCopySurvives(t *testing.T) {
 				if got := phase(t, dir); got != watchdog.Armed {
 					t.Fatalf("phase %s", got)
 				}
-				if err := watchdog.Confirm(dir); err != nil {
+				if err := watchdog.Dir(dir).Confirm(); err != nil {
 					t.Fatal(err)
 				}
 				other := map[string]string{"watchdog.a": "watchdog.b", "watchdog.b": "watchdog.a"}[file]
@@ -142,7 +142,7 @@ func TestBothCopiesDamaged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := watchdog.Read(dir); !errors.Is(err, watchdog.ErrDamaged) {
+	if _, err := watchdog.Dir(dir).Read(); !errors.Is(err, watchdog.ErrDamaged) {
 		t.Errorf("read: %v, want %v", err, watchdog.ErrDamaged)
 	}
 }
@@ -155,7 +155,7 @@ func TestTornWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := watchdog.Confirm(dir); err != nil {
+	if err := watchdog.Dir(dir).Confirm(); err != nil {
 		t.Fatal(err)
 	}
 	after, err := os.ReadFile(a)
@@ -221,7 +221,7 @@ func TestRace(t *testing.T) {
 // race returns 0 when the role won, 1 when it lost, 2 when something else happened.
 func race(dir, role string) int {
 	if role == "confirm" {
-		switch err := watchdog.Confirm(dir); {
+		switch err := watchdog.Dir(dir).Confirm(); {
 		case err == nil:
 			return 0
 		case errors.Is(err, watchdog.ErrGivenUp):
@@ -229,7 +229,7 @@ func race(dir, role string) int {
 		}
 		return 2
 	}
-	r, err := watchdog.GiveUp(dir, "test")
+	r, err := watchdog.Dir(dir).GiveUp("test")
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, err)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/reroot-dev/reroot/events"
 )
 
 const (
@@ -29,9 +31,9 @@ type Host interface {
 
 // Watch watches the new root: it returns nil when the root is confirmed or there is nothing to watch, and never returns
 // by itself once it has given up. It is run in the new root only.
-func Watch(ctx context.Context, dir string, h Host, log *slog.Logger) error {
+func (d Dir) Watch(ctx context.Context, h Host, log *slog.Logger) error {
 	for {
-		r, err := look(dir, h)
+		r, err := d.look(h)
 		switch {
 		case errors.Is(err, ErrUnarmed):
 			return nil
@@ -42,7 +44,7 @@ func Watch(ctx context.Context, dir string, h Host, log *slog.Logger) error {
 			return nil
 		case r.Phase == GivenUp:
 			log.Warn("going back to the old root", "why", r.Why, "stateroot", r.Old.Stateroot)
-			return goBack(ctx, dir, r, h, log)
+			return d.goBack(ctx, r, h, log)
 		}
 		if err := pause(ctx, interval); err != nil {
 			return err
@@ -50,7 +52,7 @@ func Watch(ctx context.Context, dir string, h Host, log *slog.Logger) error {
 	}
 }
 
-func look(dir string, h Host) (Record, error) {
+func (d Dir) look(h Host) (Record, error) {
 	id, err := h.BootID()
 	if err != nil {
 		return Record{}, err
@@ -59,17 +61,19 @@ func look(dir string, h Host) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	return change(dir, func(r *Record) error {
+	return d.change(func(r *Record) error {
 		*r = Decide(*r, Moment{BootID: id, BootTime: at})
 		return nil
 	})
 }
 
 // goBack boots the old root. It ends only with the machine or ctx.
-func goBack(ctx context.Context, dir string, r Record, h Host, log *slog.Logger) error {
+func (d Dir) goBack(ctx context.Context, r Record, h Host, log *slog.Logger) error {
 	var asked time.Duration // CLOCK_BOOTTIME of the first reboot that was asked for; 0 before
 	for {
-		err := Locked(dir, func() error { return h.SetDefault(ctx, r.Old.Stateroot, r.Old.Commit, r.Old.Serial) })
+		err := d.Guard(func(*events.Deployment) error {
+			return h.SetDefault(ctx, r.Old.Stateroot, r.Old.Commit, r.Old.Serial)
+		})
 		if err != nil {
 			log.Error("cannot make the old root the default", "error", err)
 		} else if asked, err = reboot(ctx, asked, r.Why, h); err != nil {

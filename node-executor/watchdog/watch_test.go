@@ -57,7 +57,7 @@ func watch(t *testing.T, dir string, m *machine, until time.Duration) error {
 	ctx, cancel := context.WithTimeout(t.Context(), until)
 	defer cancel()
 	m.down, m.started = cancel, time.Now()
-	return watchdog.Watch(ctx, dir, m, slog.New(slog.DiscardHandler))
+	return watchdog.Dir(dir).Watch(ctx, m, slog.New(slog.DiscardHandler))
 }
 
 func TestWatch(t *testing.T) {
@@ -93,7 +93,7 @@ func TestWatchEndsWhenConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir, m := armed(t), machine{boot: "b1"}
 		time.AfterFunc(30*time.Second, func() {
-			if err := watchdog.Confirm(dir); err != nil {
+			if err := watchdog.Dir(dir).Confirm(); err != nil {
 				t.Error(err)
 			}
 		})
@@ -104,7 +104,7 @@ func TestWatchEndsWhenConfirmed(t *testing.T) {
 }
 
 func TestWatchWithNothingToWatch(t *testing.T) {
-	if err := watchdog.Watch(t.Context(), t.TempDir(), &machine{}, slog.New(slog.DiscardHandler)); err != nil {
+	if err := watchdog.Dir(t.TempDir()).Watch(t.Context(), &machine{}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Error(err)
 	}
 }

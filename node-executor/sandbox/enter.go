@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,24 +30,36 @@ type result struct {
 }
 
 // run runs a command in all of the node's namespaces. It ends with the node at the latest.
-func (n *node) run(ctx context.Context, argv []string, stdin []byte) (result, error) {
-	type ended struct {
-		result result
-		err    error
-	}
-	done := make(chan ended)
+func (n *node) run(ctx context.Context, argv []string, stdin []byte) (r result, err error) {
+	done := make(chan struct{})
 	go func() {
-		// The thread enters the namespaces and is never given back: Go ends it together with this goroutine.
-		runtime.LockOSThread()
-		var e ended
-		e.result, e.err = n.runOnThread(ctx, argv, stdin)
-		done <- e
+		defer close(done)
+		onSpentThread(func() { r, err = n.enter(ctx, argv, stdin) })
 	}()
-	e := <-done
-	return e.result, e.err
+	<-done
+	return r, err
 }
 
-func (n *node) runOnThread(ctx context.Context, argv []string, stdin []byte) (result, error) {
+// onSpentThread calls f on a thread that Go ends together with the calling goroutine, which therefore must end next.
+// That is never the program's first thread: it would stay for good, and keep the namespaces that it has entered.
+func onSpentThread(f func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		f()
+		return
+	}
+	// As long as this goroutine holds the first thread, another one runs elsewhere.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		onSpentThread(f)
+	}()
+	<-done
+	runtime.UnlockOSThread()
+}
+
+// enter moves the calling thread into the node's namespaces and runs the command from there.
+func (n *node) enter(ctx context.Context, argv []string, stdin []byte) (result, error) {
 	// A mount namespace can be entered only by a thread that shares its root directory with no other.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return result{}, fmt.Errorf("cannot unshare root directory: %w", err)
@@ -67,15 +78,20 @@ func (n *node) runOnThread(ctx context.Context, argv []string, stdin []byte) (re
 	cmd.Env = []string{"PATH=" + initPath, "HOME=/root", "LC_ALL=C.UTF-8"}
 	cmd.Dir = "/"
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
-	// A command that does not read its input is not at fault.
-	if err := cmd.Run(); err != nil && cmd.ProcessState == nil || errors.Is(err, ErrTooMuchOutput) {
+	err = cmd.Run()
+	if stdout.full || stderr.full {
+		err = ErrTooMuchOutput
+	} else if cmd.ProcessState != nil {
+		err = nil
+	}
+	if err != nil {
 		return result{}, fmt.Errorf("cannot run %s in node: %w", argv[0], err)
 	}
 	code := cmd.ProcessState.ExitCode()
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		code = 128 + int(status.Signal())
 	}
-	return result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), Code: code}, nil
+	return result{Stdout: stdout.data, Stderr: stderr.data, Code: code}, nil
 }
 
 // lookPath finds a program on the node's search path. exec.LookPath would take the supervisor's, which has none.
@@ -94,20 +110,16 @@ func lookPath(name string) (string, error) {
 
 // limited is a buffer that refuses to grow beyond maxOutput.
 type limited struct {
-	bytes.Buffer
+	data []byte
+	// full says that it has refused.
+	full bool
 }
 
 func (l *limited) Write(data []byte) (int, error) {
-	if l.Len()+len(data) > maxOutput {
+	if len(l.data)+len(data) > maxOutput {
+		l.full = true
 		return 0, ErrTooMuchOutput
 	}
-	return l.Buffer.Write(data)
+	l.data = append(l.data, data...)
+	return len(data), nil
 }
-
-// ReadFrom hides bytes.Buffer's, which would read without a bound.
-func (l *limited) ReadFrom(r io.Reader) (int64, error) {
-	return io.Copy(writer{l}, r)
-}
-
-// writer shows only the Write method.
-type writer struct{ io.Writer }

@@ -32,7 +32,7 @@ type recipe struct {
 }
 
 var trixie = recipe{
-	Revision: 1,
+	Revision: 2,
 	Suite:    "trixie",
 	Packages: []string{
 		"systemd-sysv", "dbus", "linux-image-cloud-amd64", "ostree", "ostree-boot", "e2fsprogs",

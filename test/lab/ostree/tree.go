@@ -52,15 +52,19 @@ func (c cache) commit(ctx context.Context, ostree tool, tree Tree) (string, erro
 		return "", fmt.Errorf("cannot create tree layer: %w", err)
 	}
 	defer os.RemoveAll(layer)
+	// The last layer's directory gives the root its mode; services that are not root must get through it.
+	if err := os.Chmod(layer, 0o755); err != nil {
+		return "", fmt.Errorf("cannot open tree layer to others: %w", err)
+	}
 	if err := tree.write(c.rootfs(), layer); err != nil {
 		return "", fmt.Errorf("cannot write tree layer: %w", err)
 	}
-	args := []string{"commit", "--repo=" + c.repo(), "--branch=" + ref, "--tree=ref=" + baseRef, "--tree=dir=" + layer,
-		"--add-metadata-string=version=" + tree.Version, "--subject=lab " + tree.Version, "--disable-fsync"}
+	args := []string{"commit", "--repo=" + c.repo(), "--branch=" + ref,
+		"--add-metadata-string=version=" + tree.Version, "--subject=lab " + tree.Version, "--disable-fsync", "--tree=ref=" + baseRef}
 	if tree.Overlay != "" {
 		args = append(args, "--tree=dir="+tree.Overlay)
 	}
-	return ostree.run(ctx, args...)
+	return ostree.run(ctx, append(args, "--tree=dir="+layer)...)
 }
 
 // validate refuses what would land outside usr/, where a deployment cannot have it.

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
@@ -213,7 +214,7 @@ func (c crawler) dataURL(doc []byte, at int, path string, depth int) (stretch, e
 		return stretch{end: at}, nil
 	}
 	edits, err := c.inner(content, fmt.Sprintf("%s/url@%d", path, at), depth,
-		splice.Mapped(offsets, escapePercent))
+		splice.Mapped(offsets, escapePercent(doc[start:end])))
 	return stretch{end: end, material: true, edits: edits}, err
 }
 
@@ -237,15 +238,30 @@ func unescapePercent(doc []byte, start, end int) (content []byte, offsets []int,
 	return content, append(offsets, end), true
 }
 
-// escapePercent escapes everything but RFC 3986's unreserved characters and the slash.
-func escapePercent(text []byte) []byte {
-	var out bytes.Buffer
-	for _, b := range text {
-		if isBase64(b) && b != '+' || bytes.IndexByte([]byte("-_.~"), b) >= 0 {
-			out.WriteByte(b)
-		} else {
-			fmt.Fprintf(&out, "%%%02X", b)
+// escapePercent returns an escaping in the style of the original, since programs disagree about the slash, the plus
+// and more: a byte that stands unescaped there stays so, and what does not occur is escaped unless it is one
+// of RFC 3986's unreserved characters.
+func escapePercent(original []byte) func([]byte) []byte {
+	var plain, escaped [256]bool
+	for at := 0; at < len(original); at++ {
+		if original[at] != '%' {
+			plain[original[at]] = true
+			continue
 		}
+		b, _ := strconv.ParseUint(string(original[at+1:at+3]), 16, 8) // unescapePercent has read it
+		escaped[b] = true
+		at += 2
 	}
-	return out.Bytes()
+	return func(text []byte) []byte {
+		var out bytes.Buffer
+		for _, b := range text {
+			unreserved := isBase64(b) && b != '+' && b != '/' || bytes.IndexByte([]byte("-_.~"), b) >= 0
+			if plain[b] || unreserved && !escaped[b] {
+				out.WriteByte(b)
+			} else {
+				fmt.Fprintf(&out, "%%%02X", b)
+			}
+		}
+		return out.Bytes()
+	}
 }

@@ -185,7 +185,7 @@ func options(t testing.TB, driver string, list ...string) precache.Options {
 	}
 	dir := t.TempDir()
 	return precache.Options{
-		Images: list, Access: access.Access{Insecure: true}, Pause: time.Millisecond,
+		Images: list, Access: access.Access{Insecure: true}, Pause: time.Millisecond, Parallel: parallel,
 		Store: precache.Store{Root: filepath.Join(dir, "root"), RunRoot: filepath.Join(dir, "run"), Driver: driver},
 	}
 }

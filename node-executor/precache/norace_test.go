@@ -1,0 +1,5 @@
+//go:build !race
+
+package precache_test
+
+const parallel = 4

@@ -70,3 +70,16 @@ func remote(t *testing.T, syncAlways bool) (nc, system *nats.Conn) {
 	}
 	return connect("app"), connect("sys")
 }
+
+// newServer is a server as the embedded one, without anything of ours.
+func newServer(dir string) (*server.Server, error) {
+	s, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir, SyncAlways: true})
+	if err != nil {
+		return nil, err
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		return nil, errors.New("the server does not start")
+	}
+	return s, nil
+}

@@ -60,6 +60,9 @@ func OpenEmbedded(ctx context.Context, dir string, opts EmbeddedOptions) (*Embed
 	if !s.ReadyForConnections(30 * time.Second) {
 		return nil, errors.Join(errors.New("cannot start the embedded server: it is not ready after 30 s"), e.Close())
 	}
+	if !s.JetStreamConfig().SyncAlways {
+		return nil, errors.Join(ErrNotDurable, e.Close())
+	}
 	if e.nc, err = nats.Connect("", nats.InProcessServer(s), nats.Name("reroot"), nats.MaxReconnects(-1)); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot connect to the embedded server: %w", err), e.Close())
 	}

@@ -64,8 +64,8 @@ func (r *Runtime) due(ctx context.Context, cluster string) error {
 		h.timer = time.Time{}
 		h.mu.Unlock()
 		for _, w := range s.Waits() {
-			if w.Until.After(r.opts.Clock()) || (s.Phase.Dark() && !w.Alert) {
-				continue // in the dark nothing is decided for the node
+			if w.Until.After(r.opts.Clock()) {
+				continue
 			}
 			err = errors.Join(err, h.append(ctx, []event.Event{expired(s, w)}))
 		}
@@ -81,7 +81,8 @@ func (r *Runtime) due(ctx context.Context, cluster string) error {
 	}
 }
 
-// expired is the event that says that a wait took too long. Its id is a function of the event that began the wait, so
+// expired is the event that says that a wait took too long. Where the node may be between two roots it is an alert: the
+// fold refuses anything else there. Its id is a function of the event that began the wait, so
 // that it can be said only once.
 func expired(s upgrade.State, w upgrade.Wait) event.Event {
 	t, data := events.TypeDeadlinePassed, any(events.DeadlinePassed{Wait: w.Name(), Until: w.Until})

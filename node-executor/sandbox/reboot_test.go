@@ -37,6 +37,7 @@ func TestReboot(t *testing.T) {
 	}
 
 	boot(1, "old")
+	first := l.node("cat", "/proc/sys/kernel/random/boot_id")
 	t.Logf("resident memory: %.0f MiB", l.rss())
 	l.node("touch", "/etc/of-old", "/var/of-old")
 	l.testDevices()
@@ -62,6 +63,9 @@ func TestReboot(t *testing.T) {
 	reboot()
 	boot(5, "old")
 	l.node("ls", "/etc/of-old", "/var/of-old")
+	if journal := l.node("journalctl", "--list-boots"); !strings.Contains(journal, strings.ReplaceAll(first, "-", "")) {
+		t.Errorf("want boot %s in the journal, got:\n%s", first, journal)
+	}
 
 	l.node("systemctl", "poweroff")
 	<-l.ended.Done()
@@ -100,6 +104,7 @@ func (l *lab) testDevices() {
 // testRestart kills a service's process, which systemd must bring back.
 func (l *lab) testRestart() {
 	l.t.Helper()
+	l.node("systemd-run", "--wait", "--quiet", "true")
 	l.node("systemctl", "start", "lab-test.service")
 	mainPID := func() string { return l.node("systemctl", "show", "--property=MainPID", "--value", "lab-test.service") }
 	first := mainPID()

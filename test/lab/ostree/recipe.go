@@ -9,19 +9,25 @@ import (
 	"io/fs"
 )
 
-// recipe is everything that decides what the cached root file system and the base commit contain. Its digest names
-// the cache directory, so that a change of any field, or of a file below tree/, builds anew beside the old one.
+// packages decides what the cached root file system contains. Its digest names the cache directory, so that a change
+// builds anew beside the old one.
+type packages struct {
+	// Suite is the Debian suite: trixie is the first whose ostree (2025.2) has "admin set-default".
+	Suite string
+	// Names are installed without recommended ones.
+	Names []string
+	// Exclude are dpkg path patterns that never reach the disk.
+	Exclude []string
+}
+
+// recipe decides, together with the overlay, how a root file system becomes the base tree. Its digest names the cache
+// directory of the commits.
 type recipe struct {
 	// Revision is raised when the code that applies the recipe changes its result.
 	Revision int
-	// Suite is the Debian suite: trixie is the first whose ostree (2025.2) has "admin set-default".
-	Suite string
-	// Packages are installed without recommended ones.
-	Packages []string
-	// ExcludeOnUnpack are dpkg path patterns that never reach the disk.
-	ExcludeOnUnpack []string
-	// RemoveFromTree are shell-free glob patterns, relative to the tree, of what a booted node does not need.
-	RemoveFromTree []string
+	Packages packages
+	// Remove are glob patterns, relative to the tree, of what a booted node does not need.
+	Remove []string
 	// Generators are the systemd generators that stay: each of the others costs a process at every boot.
 	Generators []string
 	// Wants are the units that stay wanted by the targets below; what a target wants besides is dropped, which
@@ -33,16 +39,18 @@ type recipe struct {
 
 var trixie = recipe{
 	Revision: 2,
-	Suite:    "trixie",
-	Packages: []string{
-		"systemd-sysv", "dbus", "linux-image-cloud-amd64", "ostree", "ostree-boot", "e2fsprogs",
-		"util-linux", "iproute2", "procps", "tar", "zstd", "ca-certificates",
+	Packages: packages{
+		Suite: "trixie",
+		Names: []string{
+			"systemd-sysv", "dbus", "linux-image-cloud-amd64", "ostree", "ostree-boot", "e2fsprogs",
+			"util-linux", "iproute2", "procps", "tar", "zstd", "ca-certificates",
+		},
+		Exclude: []string{
+			"/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*",
+			"/usr/lib/modules/*/kernel/*",
+		},
 	},
-	ExcludeOnUnpack: []string{
-		"/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*",
-		"/usr/lib/modules/*/kernel/*",
-	},
-	RemoveFromTree: []string{
+	Remove: []string{
 		"boot/*", "initrd.img*", "vmlinuz*", "dev/*", "proc/*", "run/*", "sys/*", "tmp/*", "var/*",
 		"etc/fstab", "etc/hostname", "etc/resolv.conf", "etc/cron*", "etc/kernel", "etc/dracut*",
 		"usr/bin/perl*", "usr/bin/gpg*", "usr/bin/apt*", "usr/bin/dpkg*", "usr/bin/localedef",
@@ -74,26 +82,40 @@ var trixie = recipe{
 	},
 }
 
-// overlay holds the files that the base tree adds to Debian's: unit files, tmpfiles.d, accounts' homes.
+// overlay holds the files that the base tree adds to Debian's, such as unit files.
 //
 //go:embed all:tree
 var overlay embed.FS
 
+// digest identifies the packages.
+func (p packages) digest() (string, error) {
+	return digest(p, nil)
+}
+
 // digest identifies the recipe and the overlay together.
 func (r recipe) digest() (string, error) {
+	return digest(r, overlay)
+}
+
+// digest returns 12 hexadecimal digits for a value and the files that belong to it.
+func digest(value any, files fs.FS) (string, error) {
 	sum := sha256.New()
-	if err := json.NewEncoder(sum).Encode(r); err != nil {
+	if err := json.NewEncoder(sum).Encode(value); err != nil {
 		return "", fmt.Errorf("cannot encode recipe: %w", err)
 	}
-	err := fs.WalkDir(overlay, ".", func(name string, entry fs.DirEntry, err error) error {
+	if files == nil {
+		return hex.EncodeToString(sum.Sum(nil))[:12], nil
+	}
+	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		data, err := overlay.ReadFile(name)
+		data, err := fs.ReadFile(files, name)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(sum, "%s\x00%d\x00%s", name, len(data), data)
+		field(sum, name)
+		field(sum, string(data))
 		return nil
 	})
 	if err != nil {

@@ -20,91 +20,96 @@ const lockPoll = 200 * time.Millisecond
 // baseRef is the branch of the base commit in the cached repository.
 const baseRef = "lab/base"
 
-// cache is one built recipe: <cache directory>/rootfs-<suite>-<digest>/{rootfs,repo}.
-type cache struct {
-	dir string
-}
-
-func (c cache) rootfs() string { return filepath.Join(c.dir, "rootfs") }
-func (c cache) repo() string   { return filepath.Join(c.dir, "repo") }
-
 // Rootfs returns the directory of a Debian root file system that contains ostree, and builds it when it is not in the
-// cache (${XDG_CACHE_HOME:-~/.cache}/reroot): about 90 seconds and 100 MB of downloads, once per recipe. What it does
-// is told to log. Concurrent callers, also in other processes, wait for the one that builds.
+// cache (${XDG_CACHE_HOME:-~/.cache}/reroot): one to two minutes and 100 MB of downloads, once per list of packages.
+// What it does is told to log. Concurrent callers, also in other processes, wait for the one that builds.
 func Rootfs(ctx context.Context, log io.Writer) (string, error) {
-	c, err := openCache(ctx, log)
+	digest, err := trixie.Packages.digest()
 	if err != nil {
 		return "", err
 	}
-	return c.rootfs(), nil
+	return cached(ctx, "rootfs-"+trixie.Packages.Suite+"-"+digest, func(dir string) error {
+		if os.Geteuid() != 0 {
+			return errors.New("cannot make a root file system: root is needed for device nodes and file owners")
+		}
+		if err := needMmdebstrap(ctx, log); err != nil {
+			return err
+		}
+		started := time.Now()
+		fmt.Fprintf(log, "making a Debian %s root file system: one to two minutes, once\n", trixie.Packages.Suite)
+		if err := program(ctx, log, mmdebstrap(trixie.Packages, dir)...); err != nil {
+			return err
+		}
+		fmt.Fprintf(log, "root file system ready after %.0f s\n", time.Since(started).Seconds())
+		return nil
+	})
 }
 
-// openCache returns the built cache of the trixie recipe.
+// cache is what sysroots are made from.
+type cache struct {
+	// rootfs is the root file system's directory, repo that of the ostree repository with base tree and variants.
+	rootfs, repo string
+}
+
+// openCache returns the root file system and the repository with the base commit, which takes a few seconds to make.
 func openCache(ctx context.Context, log io.Writer) (cache, error) {
+	rootfs, err := Rootfs(ctx, log)
+	if err != nil {
+		return cache{}, err
+	}
 	digest, err := trixie.digest()
 	if err != nil {
 		return cache{}, err
 	}
-	base, err := os.UserCacheDir()
-	if err != nil {
-		return cache{}, fmt.Errorf("cannot find cache directory: %w", err)
-	}
-	c := cache{dir: filepath.Join(base, "reroot", "rootfs-"+trixie.Suite+"-"+digest)}
-	if err := os.MkdirAll(filepath.Dir(c.dir), 0o755); err != nil {
-		return cache{}, fmt.Errorf("cannot create cache directory: %w", err)
-	}
-	unlock, err := lockFile(ctx, c.dir+".lock")
+	repo, err := cached(ctx, "ostree-"+trixie.Packages.Suite+"-"+digest, func(dir string) error {
+		fmt.Fprintln(log, "committing the base OS tree")
+		return commitBase(ctx, rootfs, dir)
+	})
 	if err != nil {
 		return cache{}, err
 	}
+	return cache{rootfs: rootfs, repo: repo}, nil
+}
+
+// cached returns a directory of the project's cache. Where it does not exist, build makes it beside the final place,
+// so that what has the final name is complete.
+func cached(ctx context.Context, name string, build func(dir string) error) (string, error) {
+	base, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("cannot find cache directory: %w", err)
+	}
+	dir := filepath.Join(base, "reroot", name)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", fmt.Errorf("cannot create cache directory: %w", err)
+	}
+	unlock, err := lockFile(ctx, dir+".lock")
+	if err != nil {
+		return "", err
+	}
 	defer unlock()
-	if _, err := os.Stat(c.dir); err == nil {
-		return c, nil
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
 	}
-	if err := c.build(ctx, log, trixie); err != nil {
-		return cache{}, fmt.Errorf("cannot build %s root file system: %w", trixie.Suite, err)
+	work := dir + ".partial"
+	if err := os.RemoveAll(work); err != nil {
+		return "", fmt.Errorf("cannot remove unfinished cache: %w", err)
 	}
-	return c, nil
+	if err := build(work); err != nil {
+		return "", fmt.Errorf("cannot build %s: %w", dir, err)
+	}
+	if err := os.Rename(work, dir); err != nil {
+		return "", fmt.Errorf("cannot keep cache: %w", err)
+	}
+	return dir, nil
 }
 
-// build makes the cache in a directory beside the final one and renames it: what has the final name is complete.
-func (c cache) build(ctx context.Context, log io.Writer, r recipe) error {
-	if os.Geteuid() != 0 {
-		return errors.New("root is needed to make device nodes and file owners")
-	}
-	if err := needMmdebstrap(ctx, log); err != nil {
-		return err
-	}
-	work := cache{dir: c.dir + ".partial"}
-	if err := os.RemoveAll(work.dir); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(work.dir, 0o755); err != nil {
-		return err
-	}
-	started := time.Now()
-	fmt.Fprintf(log, "making a Debian %s root file system in %s: about 90 seconds, once\n", r.Suite, c.dir)
-	if err := program(ctx, log, mmdebstrap(r, work.rootfs())...); err != nil {
-		return err
-	}
-	fmt.Fprintln(log, "committing the base OS tree")
-	if err := work.commitBase(ctx, r); err != nil {
-		return err
-	}
-	if err := os.Rename(work.dir, c.dir); err != nil {
-		return err
-	}
-	fmt.Fprintf(log, "root file system and base OS tree ready after %.0f s\n", time.Since(started).Seconds())
-	return nil
-}
-
-// mmdebstrap returns the argument vector that installs the recipe's packages into dir.
-func mmdebstrap(r recipe, dir string) []string {
+// mmdebstrap returns the argument vector that installs the packages into dir.
+func mmdebstrap(p packages, dir string) []string {
 	argv := []string{"mmdebstrap", "--variant=minbase", "--mode=root", "--aptopt=APT::Install-Recommends \"false\""}
-	for _, pattern := range r.ExcludeOnUnpack {
+	for _, pattern := range p.Exclude {
 		argv = append(argv, "--dpkgopt=path-exclude="+pattern)
 	}
-	return append(argv, "--include="+strings.Join(r.Packages, ","), r.Suite, dir)
+	return append(argv, "--include="+strings.Join(p.Names, ","), p.Suite, dir)
 }
 
 // needMmdebstrap installs mmdebstrap where it is missing.
@@ -120,26 +125,31 @@ func needMmdebstrap(ctx context.Context, log io.Writer) error {
 }
 
 // commitBase shapes a copy of the root file system into an OS tree and commits it to a new repository.
-func (c cache) commitBase(ctx context.Context, r recipe) error {
-	ostree, err := newTool(c.rootfs())
+func commitBase(ctx context.Context, rootfs, repo string) error {
+	ostree, err := newTool(rootfs)
 	if err != nil {
 		return err
 	}
-	tree := filepath.Join(c.dir, "tree")
-	if err := program(ctx, io.Discard, "cp", "-a", c.rootfs(), tree); err != nil {
+	dir, err := os.MkdirTemp(filepath.Dir(repo), "tree-")
+	if err != nil {
+		return fmt.Errorf("cannot create OS tree: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	tree := filepath.Join(dir, "tree")
+	if err := program(ctx, io.Discard, "cp", "-a", rootfs, tree); err != nil {
 		return err
 	}
-	if err := shape(tree, r); err != nil {
+	if err := shape(tree, trixie); err != nil {
 		return fmt.Errorf("cannot shape OS tree: %w", err)
 	}
-	if _, err := ostree.run(ctx, "init", "--repo="+c.repo(), "--mode=bare"); err != nil {
+	if err := os.Mkdir(repo, 0o755); err != nil {
+		return fmt.Errorf("cannot create repository: %w", err)
+	}
+	if _, err := ostree.run(ctx, "init", "--repo="+repo, "--mode=bare"); err != nil {
 		return err
 	}
-	if _, err := ostree.run(ctx, "commit", "--repo="+c.repo(), "--branch="+baseRef, "--tree=dir="+tree,
-		"--subject=lab base", "--disable-fsync"); err != nil {
-		return err
-	}
-	return os.RemoveAll(tree)
+	_, err = ostree.run(ctx, "commit", "--repo="+repo, "--branch="+baseRef, "--tree=dir="+tree, "--subject=lab base", "--disable-fsync")
+	return err
 }
 
 // lockFile takes an exclusive lock on the file and returns what releases it. The kernel drops the lock of a process

@@ -34,7 +34,7 @@ func shape(tree string, r recipe) error {
 	if err := pruneUnits(tree, r); err != nil {
 		return err
 	}
-	for _, pattern := range r.RemoveFromTree {
+	for _, pattern := range r.Remove {
 		if err := removeGlob(tree, pattern); err != nil {
 			return err
 		}

@@ -58,7 +58,7 @@ func NewSysroot(ctx context.Context, log io.Writer, dir string) (*Sysroot, error
 	if err != nil {
 		return nil, err
 	}
-	ostree, err := newTool(c.rootfs())
+	ostree, err := newTool(c.rootfs)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (s *Sysroot) Deploy(ctx context.Context, options DeployOptions) (*Deploymen
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.ostree.run(ctx, "pull-local", "--disable-fsync", "--repo="+filepath.Join(s.Dir, "ostree/repo"), s.cache.repo(), commit); err != nil {
+	if _, err := s.ostree.run(ctx, "pull-local", "--disable-fsync", "--repo="+filepath.Join(s.Dir, "ostree/repo"), s.cache.repo, commit); err != nil {
 		return nil, err
 	}
 	stateroot := filepath.Join(s.Dir, "ostree/deploy", options.Stateroot)

@@ -44,7 +44,7 @@ func (c cache) commit(ctx context.Context, ostree tool, tree Tree) (string, erro
 		return "", err
 	}
 	ref := "lab/" + key
-	if commit, err := ostree.run(ctx, "rev-parse", "--repo="+c.repo(), ref); err == nil {
+	if commit, err := ostree.run(ctx, "rev-parse", "--repo="+c.repo, ref); err == nil {
 		return commit, nil
 	}
 	layer, err := os.MkdirTemp("", "reroot-tree-")
@@ -56,10 +56,10 @@ func (c cache) commit(ctx context.Context, ostree tool, tree Tree) (string, erro
 	if err := os.Chmod(layer, 0o755); err != nil {
 		return "", fmt.Errorf("cannot open tree layer to others: %w", err)
 	}
-	if err := tree.write(c.rootfs(), layer); err != nil {
+	if err := tree.write(c.rootfs, layer); err != nil {
 		return "", fmt.Errorf("cannot write tree layer: %w", err)
 	}
-	args := []string{"commit", "--repo=" + c.repo(), "--branch=" + ref,
+	args := []string{"commit", "--repo=" + c.repo, "--branch=" + ref,
 		"--add-metadata-string=version=" + tree.Version, "--subject=lab " + tree.Version, "--disable-fsync", "--tree=ref=" + baseRef}
 	if tree.Overlay != "" {
 		args = append(args, "--tree=dir="+tree.Overlay)

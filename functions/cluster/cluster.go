@@ -37,30 +37,37 @@ const LCANamespace = "openshift-lifecycle-agent"
 
 // Resources of OpenShift's own API that functions look at.
 var (
-	ClusterVersions        = schema.GroupVersionResource{Group: "config.openshift.io", Version: "v1", Resource: "clusterversions"}
-	ClusterOperators       = schema.GroupVersionResource{Group: "config.openshift.io", Version: "v1", Resource: "clusteroperators"}
-	Proxies                = schema.GroupVersionResource{Group: "config.openshift.io", Version: "v1", Resource: "proxies"}
-	MachineConfigPools     = schema.GroupVersionResource{Group: "machineconfiguration.openshift.io", Version: "v1", Resource: "machineconfigpools"}
-	MachineConfigs         = schema.GroupVersionResource{Group: "machineconfiguration.openshift.io", Version: "v1", Resource: "machineconfigs"}
-	ClusterServiceVersions = schema.GroupVersionResource{Group: "operators.coreos.com", Version: "v1alpha1", Resource: "clusterserviceversions"}
-	Namespaces             = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
-	ConfigMaps             = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
-	Secrets                = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
-	Nodes                  = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
-	Deployments            = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
+	ClusterVersions           = schema.GroupVersionResource{Group: "config.openshift.io", Version: "v1", Resource: "clusterversions"}
+	ClusterOperators          = schema.GroupVersionResource{Group: "config.openshift.io", Version: "v1", Resource: "clusteroperators"}
+	Proxies                   = schema.GroupVersionResource{Group: "config.openshift.io", Version: "v1", Resource: "proxies"}
+	MachineConfigPools        = schema.GroupVersionResource{Group: "machineconfiguration.openshift.io", Version: "v1", Resource: "machineconfigpools"}
+	MachineConfigs            = schema.GroupVersionResource{Group: "machineconfiguration.openshift.io", Version: "v1", Resource: "machineconfigs"}
+	ClusterServiceVersions    = schema.GroupVersionResource{Group: "operators.coreos.com", Version: "v1alpha1", Resource: "clusterserviceversions"}
+	Namespaces                = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	ConfigMaps                = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	Secrets                   = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
+	Nodes                     = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
+	CustomResourceDefinitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	Deployments               = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
 )
 
 // Client reaches one cluster's API. It is safe for concurrent use.
 type Client struct {
 	dynamic.Interface
-	mapper meta.ResettableRESTMapper
+	watcher dynamic.Interface // its requests may take long
+	mapper  meta.ResettableRESTMapper
 }
 
 // Connect makes a client; it does not need the API to answer yet.
 func Connect(cfg *rest.Config) (*Client, error) {
 	cfg = rest.CopyConfig(cfg)
-	cfg.Timeout = requestTimeout
 	cfg.QPS = -1 // one cluster, a handful of requests: the server's own fairness is enough
+	cfg.Timeout = 0
+	watcher, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a client for the cluster: %w", err)
+	}
+	cfg.Timeout = requestTimeout
 	dyn, err := dynamic.NewForConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a client for the cluster: %w", err)
@@ -69,7 +76,7 @@ func Connect(cfg *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a client for the cluster: %w", err)
 	}
-	return &Client{Interface: dyn, mapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(disco))}, nil
+	return &Client{Interface: dyn, watcher: watcher, mapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(disco))}, nil
 }
 
 // ConnectFile makes a client from a kubeconfig file.
@@ -103,13 +110,18 @@ func (c *Client) For(o *unstructured.Unstructured) (dynamic.ResourceInterface, e
 	return c.Resource(mapping.Resource).Namespace(ns), nil
 }
 
-// Incarnation is the uid of the namespace kube-system: it tells one etcd from another behind the same address.
+// Incarnation tells one etcd from another behind the same address, and one cluster from another that was made from the
+// same seed: the uid of the namespace kube-system and the cluster's id.
 func (c *Client) Incarnation(ctx context.Context) (string, error) {
 	ns, err := c.Resource(Namespaces).Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
 	if err != nil {
 		return "", fmt.Errorf("cannot tell the API's incarnation: %w", err)
 	}
-	return string(ns.GetUID()), nil
+	id, err := c.ClusterID(ctx)
+	if err != nil {
+		return "", err
+	}
+	return string(ns.GetUID()) + "/" + id, nil
 }
 
 // ClusterID is ClusterVersion's spec.clusterID.

@@ -28,9 +28,14 @@ const (
 	AnnotationSequence = "reroot.dev/sequence"
 	// AnnotationUpgrade is the id of the upgrade that the resource shows.
 	AnnotationUpgrade = "reroot.dev/upgrade"
-	// AnnotationIncarnation is the uid of the API's kube-system namespace: the resource is opened once per incarnation.
+	// AnnotationStage is the stage that the history and the spec last agreed on.
+	AnnotationStage = "reroot.dev/stage"
+	// AnnotationIncarnation says which API the resource was written for: it lives in an etcd that a pivot replaces.
 	AnnotationIncarnation = "reroot.dev/incarnation"
 )
+
+// AnnotationManualCleanup asks to try again what cleaning up has failed at; the lifecycle-agent's spelling.
+const AnnotationManualCleanup = "lca.openshift.io/manual-cleanup-done"
 
 // ImageBasedUpgrade drives and shows the upgrade of this cluster.
 type ImageBasedUpgrade struct {
@@ -100,16 +105,16 @@ type Status struct {
 // History is when a stage began and was completed.
 type History struct {
 	Stage          events.Stage `json:"stage,omitempty"`
-	StartTime      metav1.Time  `json:"startTime,omitempty"`
-	CompletionTime metav1.Time  `json:"completionTime,omitempty"`
+	StartTime      *metav1.Time `json:"startTime,omitempty"`
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"` // only when it ended well
 	Phases         []Phase      `json:"phases,omitempty"`
 }
 
 // Phase is when a phase of a stage began and was completed.
 type Phase struct {
-	Phase          string      `json:"phase,omitempty"`
-	StartTime      metav1.Time `json:"startTime,omitempty"`
-	CompletionTime metav1.Time `json:"completionTime,omitempty"`
+	Phase          string       `json:"phase,omitempty"`
+	StartTime      *metav1.Time `json:"startTime,omitempty"`
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 }
 
 // Condition types. Their order in the status is part of the contract: the last one is what `kubectl get` shows.

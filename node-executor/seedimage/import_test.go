@@ -147,9 +147,9 @@ func TestImportOfAnotherVersion(t *testing.T) {
 }
 
 func TestImportCancelled(t *testing.T) {
+	n := newTarget(t, create(t, startRegistry(t)).Image)
 	for _, step := range seedimage.Steps()[1:] {
 		t.Run(step, func(t *testing.T) {
-			n := newTarget(t, create(t, startRegistry(t)).Image)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			n.o.Progress = func(p seedimage.Progress) {
@@ -159,7 +159,9 @@ func TestImportCancelled(t *testing.T) {
 			}
 			if r, err := seedimage.Import(ctx, n.o); err == nil {
 				n.complete(t, r) // the last steps no longer wait for anything
-				return
+				if err := seedimage.Remove(t.Context(), n.Host, n.o.Dir, n.o.Stateroot); err != nil {
+					t.Fatal(err)
+				}
 			}
 			n.untouched(t)
 		})

@@ -232,7 +232,7 @@ func TestImportWithoutSpace(t *testing.T) {
 	node.MustDeploy(t, "okd", node.Commit(t, "4.17.0", nil))
 	vard := filepath.Join(node.Stateroot("okd"), "var")
 	write(t, vard, map[string]string{"zeros": ""})
-	if err := os.Truncate(filepath.Join(vard, "zeros"), 200<<20); err != nil {
+	if err := os.Truncate(filepath.Join(vard, "zeros"), 32<<20); err != nil {
 		t.Fatal(err)
 	}
 	bomb, err := seedimage.Create(t.Context(), seedimage.CreateOptions{
@@ -244,7 +244,7 @@ func TestImportWithoutSpace(t *testing.T) {
 	}
 	for name, tc := range map[string]struct{ image, size, text string }{
 		"too little from the start":    {small, "64m", "free"},
-		"too little for what is in it": {bomb.Image, "600m", "too large"},
+		"too little for what is in it": {bomb.Image, "530m", "too large"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := onDisk(t, tc.size)

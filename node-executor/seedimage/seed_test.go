@@ -97,7 +97,7 @@ type target struct {
 
 func newTarget(t testing.TB, image string) *target {
 	t.Helper()
-	return newTargetIn(t, t.TempDir(), image)
+	return newTargetIn(t, hosttest.Dir(t), image)
 }
 
 func newTargetIn(t testing.TB, dir, image string) *target {

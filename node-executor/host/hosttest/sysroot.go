@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/reroot-dev/reroot/node-executor/host"
 	labostree "github.com/reroot-dev/reroot/test/lab/ostree"
 )
@@ -26,7 +28,28 @@ type Sysroot struct {
 // New makes an empty sysroot in a directory of the test. The test must run as root.
 func New(t testing.TB) *Sysroot {
 	t.Helper()
-	return NewIn(t, t.TempDir())
+	return NewIn(t, Dir(t))
+}
+
+// Dir makes a directory for a sysroot that the test removes, in memory where there is a file system for it: ostree syncs
+// after every step, which takes most of a test's time on a disk.
+func Dir(t testing.TB) string {
+	t.Helper()
+	const memory = "/dev/shm"
+	var st unix.Statfs_t
+	if err := unix.Statfs(memory, &st); err != nil || int64(st.Bavail)*st.Bsize < 1<<30 {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "reroot-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // NewIn makes an empty sysroot in an existing directory.

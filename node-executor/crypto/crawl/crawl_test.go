@@ -72,10 +72,12 @@ func nestings(t testing.TB) map[string]func(block string) string {
 		"base64 and the next key": func(p string) string { return "ca: " + b64(p) + "\n    client-key: x\n" },
 		"base64, wrapped":         func(p string) string { return "data: |\n  " + wrapped(b64(p), 76, "\n  ") + "\n" },
 		"data URL, base64":        func(p string) string { return `{"source":"data:text/plain;charset=utf-8;base64,` + b64(p) + `"}` },
-		"data URL, escaped":       func(p string) string { return `{"source":"data:,` + strings.ReplaceAll(url.QueryEscape(p), "+", "%20") + `"}` },
-		"gzip":                    compressed,
-		"gzip in base64":          func(p string) string { return "x: " + b64(compressed("y: "+p)) },
-		"odd bytes":               func(p string) string { return "\xff\xfe\x00\n" + p + "\x80" },
+		"data URL, escaped": func(p string) string {
+			return `{"source":"data:,` + strings.ReplaceAll(url.QueryEscape(p), "+", "%20") + `"}`
+		},
+		"gzip":           compressed,
+		"gzip in base64": func(p string) string { return "x: " + b64(compressed("y: "+p)) },
+		"odd bytes":      func(p string) string { return "\xff\xfe\x00\n" + p + "\x80" },
 		"secret": func(p string) string {
 			return object(t, corev1.SchemeGroupVersion, "Secret", &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Data: map[string][]byte{"tls.crt": []byte(p)}, Type: "t"})
 		},

@@ -37,22 +37,16 @@ func Open(disk Disk) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the ledger: %w", err)
 	}
-	records, size, err := parse(b)
+	state, size, err := read(b)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the ledger: %w", err)
+		return nil, err
 	}
 	if size < len(b) {
 		if err := disk.Truncate(int64(size)); err != nil {
 			return nil, fmt.Errorf("cannot cut off the ledger's torn end: %w", err)
 		}
 	}
-	l := &Ledger{disk: disk, size: size}
-	for _, entries := range records {
-		if l.state, err = fold(l.state, entries); err != nil {
-			return nil, fmt.Errorf("cannot read the ledger: %w", err)
-		}
-	}
-	return l, nil
+	return &Ledger{disk: disk, state: state, size: size}, nil
 }
 
 // State is what the ledger says now.
@@ -191,4 +185,28 @@ func decode(line []byte) ([]Entry, error) {
 		return nil, err
 	}
 	return entries, nil
+}
+
+// Read returns what a ledger says, without opening it: a torn end is passed over and stays.
+func Read(disk Disk) (State, error) {
+	b, err := disk.Read()
+	if err != nil {
+		return State{}, fmt.Errorf("cannot read the ledger: %w", err)
+	}
+	s, _, err := read(b)
+	return s, err
+}
+
+// read folds what is stored and returns how many bytes of it are whole records.
+func read(b []byte) (s State, size int, err error) {
+	records, size, err := parse(b)
+	if err != nil {
+		return s, 0, fmt.Errorf("cannot read the ledger: %w", err)
+	}
+	for _, entries := range records {
+		if s, err = fold(s, entries); err != nil {
+			return s, 0, fmt.Errorf("cannot read the ledger: %w", err)
+		}
+	}
+	return s, size, nil
 }

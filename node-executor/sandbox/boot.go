@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -43,9 +44,18 @@ func choose(loader BootLoader, sysroot string) (choice, error) {
 	if err != nil {
 		return choice{}, err
 	}
+	root, err := os.OpenRoot(sysroot)
+	if err != nil {
+		return choice{}, fmt.Errorf("cannot open sysroot: %w", err)
+	}
+	defer root.Close()
 	for _, name := range []string{entry.Kernel, entry.Initrd} {
-		if info, err := os.Stat(filepath.Join(sysroot, "boot", name)); err != nil || !info.Mode().IsRegular() {
-			return choice{}, fmt.Errorf("cannot load %s of boot entry %s: not a file (%w)", name, entry.ID, err)
+		info, err := root.Stat(path.Join("boot", name))
+		if err == nil && !info.Mode().IsRegular() {
+			err = errors.New("not a file")
+		}
+		if err != nil {
+			return choice{}, fmt.Errorf("cannot load %s of boot entry %s: %w", name, entry.ID, err)
 		}
 	}
 	link, stateroot, err := bootLink(entry.Options)
@@ -69,10 +79,9 @@ func choose(loader BootLoader, sysroot string) (choice, error) {
 
 // node is a running boot.
 type node struct {
-	cmd     *exec.Cmd
-	cgroup  cgroup
-	console *console
-	notify  *net.UnixConn
+	cmd    *exec.Cmd
+	cgroup cgroup
+	notify *net.UnixConn
 
 	mu sync.Mutex
 	// pidfd is PID 1; -1 when the boot is over.
@@ -99,12 +108,8 @@ func (n *node) release() {
 
 // start creates the namespaces and returns when the deployment's init is running. The calling goroutine must keep to
 // its thread until wait has returned: the kernel kills the node when the thread that started it ends.
-func (m *machine) start(ctx context.Context, c choice, bootID string, console *console) (n *node, err error) {
-	group, err := nodeCgroup(m.config)
-	if err != nil {
-		return nil, err
-	}
-	groupDir, err := group.create()
+func (m *machine) start(ctx context.Context, c choice, bootID string, console *console) (*node, error) {
+	groupDir, err := m.cgroup.create()
 	if err != nil {
 		return nil, err
 	}
@@ -112,19 +117,14 @@ func (m *machine) start(ctx context.Context, c choice, bootID string, console *c
 	address := &net.UnixAddr{Name: "@reroot-sandbox/" + bootID, Net: "unixgram"}
 	notify, err := net.ListenUnixgram("unixgram", address)
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen for the node: %w", err)
+		return nil, errors.Join(fmt.Errorf("cannot listen for the node: %w", err), m.cgroup.remove())
 	}
-	defer func() {
-		if err != nil {
-			_ = notify.Close()
-		}
-	}()
 	p := plan{
 		Sysroot: m.config.Sysroot, Deployment: c.deployment, Stateroot: c.stateroot, Options: c.entry.Options,
 		BootID: bootID, Hostname: m.config.Hostname, Binds: m.config.Binds, Scratch: m.scratch(),
 		Console: console.slave.Name(), Notify: address.Name,
 	}
-	n = &node{pidfd: -1, cgroup: group, console: console, notify: notify}
+	n := &node{pidfd: -1, cgroup: m.cgroup, notify: notify}
 	n.cmd = exec.CommandContext(ctx, "/proc/self/exe", InitramfsCommand)
 	n.cmd.Env, n.cmd.Dir = []string{}, "/"
 	n.cmd.Stdout, n.cmd.Stderr = console.slave, console.slave
@@ -137,7 +137,8 @@ func (m *machine) start(ctx context.Context, c choice, bootID string, console *c
 		PidFD:       &n.pidfd,
 	}
 	if err := n.handOver(p); err != nil {
-		return nil, err
+		_ = notify.Close()
+		return nil, errors.Join(err, m.cgroup.remove())
 	}
 	return n, nil
 }

@@ -3,7 +3,9 @@ package sandbox_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -230,6 +232,22 @@ func (l *lab) leftovers() []string {
 				found = append(found, name)
 			}
 		}
+	}
+	return found
+}
+
+// cgroups returns the cgroups of machines of the lab's name and state.
+func (l *lab) cgroups() []string {
+	l.t.Helper()
+	var found []string
+	sum := sha256.Sum256([]byte(l.config.State))
+	name := fmt.Sprintf("reroot-sandbox-%s-%x", l.config.Name, sum[:4])
+	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/unified/"} {
+		names, err := filepath.Glob(pattern + name)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		found = append(found, names...)
 	}
 	return found
 }

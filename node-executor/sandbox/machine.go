@@ -54,6 +54,7 @@ type machine struct {
 	config Config
 	loader BootLoader
 	log    *slog.Logger
+	cgroup cgroup
 
 	mu      sync.Mutex
 	status  Status
@@ -76,12 +77,11 @@ func Run(ctx context.Context, config Config, loader BootLoader, log *slog.Logger
 		return err
 	}
 	defer lock.Close()
-	group, err := nodeCgroup(config)
-	if err != nil {
+	if m.cgroup, err = nodeCgroup(config); err != nil {
 		return err
 	}
 	// A node whose supervisor was killed may not be quite dead yet; two of them would share the disk.
-	if err := group.remove(); err != nil {
+	if err := m.cgroup.remove(); err != nil {
 		return err
 	}
 	if m.status.Number, err = countBoots(m.bootLog()); err != nil {

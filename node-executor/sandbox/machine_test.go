@@ -35,7 +35,7 @@ func (l *lab) run() <-chan error {
 	l.t.Cleanup(func() {
 		cancel()
 		<-ended.Done()
-		if found := l.leftovers(); len(found) > 0 {
+		if found := append(l.leftovers(), l.cgroups()...); len(found) > 0 {
 			l.t.Errorf("still there after the end: %v", found)
 		}
 	})
@@ -252,15 +252,18 @@ func TestWaitReadyGivesUp(t *testing.T) {
 // TestEntriesThatDoNotBoot gives the machine disks whose entry leads nowhere.
 func TestEntriesThatDoNotBoot(t *testing.T) {
 	files := []string{"boot/k", "boot/i"}
+	const deployment = "ostree/boot.0/old/abc/0"
 	for name, test := range map[string]struct {
 		files []string
-		link  string
+		links map[string]string
 		text  string
 	}{
-		"no kernel":                   {files[1:], "", "cannot load /k"},
-		"no initramfs":                {files[:1], "", "cannot load /i"},
-		"no deployment":               {files, "", "cannot find deployment"},
-		"deployment outside the disk": {files, "/", "is not on the disk"},
+		"no kernel":                   {files[1:], nil, "cannot load /k"},
+		"kernel outside the disk":     {files[1:], map[string]string{"boot/k": "/etc/hostname"}, "cannot load /k"},
+		"no initramfs":                {files[:1], nil, "cannot load /i"},
+		"initramfs is a directory":    {files[:1], map[string]string{"boot/i": "loader"}, "not a file"},
+		"no deployment":               {files, nil, "cannot find deployment"},
+		"deployment outside the disk": {files, map[string]string{deployment: "/"}, "is not on the disk"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -277,8 +280,8 @@ func TestEntriesThatDoNotBoot(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if test.link != "" {
-				if err := os.Symlink(test.link, filepath.Join(config.Sysroot, "ostree/boot.0/old/abc/0")); err != nil {
+			for name, target := range test.links {
+				if err := os.Symlink(target, filepath.Join(config.Sysroot, name)); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -72,7 +72,7 @@ func TestReboot(t *testing.T) {
 	if code := l.process.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("power off: want exit code 0, got %d", code)
 	}
-	if found := l.leftovers(); len(found) > 0 {
+	if found := append(l.leftovers(), l.cgroups()...); len(found) > 0 {
 		t.Errorf("still there after power off: %v", found)
 	}
 	l.testRecord("old", "new", "new", "new", "old")

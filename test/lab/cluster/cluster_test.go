@@ -66,7 +66,9 @@ func newWorld(t *testing.T) world {
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	installPlugin(t, w.target, programs["velero-plugin-for-aws"])
+	for _, c := range []*cluster.Cluster{w.target, w.seed} {
+		installPlugin(t, c, programs["velero-plugin-for-aws"])
+	}
 	return w
 }
 
@@ -154,7 +156,7 @@ func TestProvision(t *testing.T) {
 	w := newWorld(t)
 	target := w.serve(t, w.target, "etcd", "kube-apiserver", "kube-controller-manager", "velero", "oadp-operator")
 	move(t, w.seed)
-	seed := w.serve(t, w.seed)
+	seed := w.serve(t, w.seed, "etcd", "kube-apiserver", "velero", "oadp-operator")
 
 	t.Run("cluster version", func(t *testing.T) {
 		for config, c := range map[*rest.Config]*cluster.Cluster{target: w.target, seed: w.seed} {
@@ -205,7 +207,7 @@ func TestProvision(t *testing.T) {
 			}
 		}
 	})
-	t.Run("workload comes back", func(t *testing.T) { checkWorkloadComesBack(t, target) })
+	t.Run("workload moves", func(t *testing.T) { checkWorkloadMoves(t, target, seed) })
 	t.Run("health is reported again for another host name", func(t *testing.T) {
 		renamed := w.seed.Identity
 		renamed.Hostname = "renamed-node"

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 
@@ -57,13 +58,18 @@ const (
 	controllerManagerImage = registry + "kube-controller-manager:" + kubernetesVersion
 	veleroImage            = registry + "velero:" + veleroVersion
 	oadpImage              = registry + "oadp:lab"
+	oadpName               = "oadp-operator"
 )
 
 func etcdImage(id Identity) string { return registry + "etcd:" + id.Etcd }
 
 func writeManifests(d disk, opts Options, _ *material) error {
+	gate, err := freePort()
+	if err != nil {
+		return err
+	}
 	for _, pod := range []*corev1.Pod{
-		etcdPod(opts.Identity), apiserverPodManifest(opts.Identity), controllerManagerPod(), veleroPodManifest(opts.Identity), oadpPod(),
+		etcdPod(opts.Identity), apiserverPodManifest(opts.Identity), controllerManagerPod(), veleroPodManifest(opts.Identity), oadpPod(gate),
 	} {
 		data, err := yaml.Marshal(pod)
 		if err != nil {
@@ -211,7 +217,7 @@ func controllerManagerPod() *corev1.Pod {
 }
 
 func veleroPodManifest(id Identity) *corev1.Pod {
-	pod := after("kube-apiserver", staticPod(oadp.Namespace, "velero", veleroImage, []string{
+	pod := after(oadpName, staticPod(oadp.Namespace, "velero", veleroImage, []string{
 		"velero", "server",
 		"--kubeconfig=" + veleroKubeconfig,
 		"--namespace=" + oadp.Namespace,
@@ -224,9 +230,21 @@ func veleroPodManifest(id Identity) *corev1.Pod {
 	return pod
 }
 
-func oadpPod() *corev1.Pod {
-	return after("kube-apiserver", staticPod(oadp.Namespace, "oadp-operator", oadpImage, []string{
+// oadpPod declares that it has started when Velero may; it does so at a port that
+// is nobody else's business.
+func oadpPod(gate int) *corev1.Pod {
+	return after("kube-apiserver", listensOn(gate, staticPod(oadp.Namespace, oadpName, oadpImage, []string{
 		"lab-oadp",
 		"--kubeconfig=" + veleroKubeconfig,
-	}))
+		"--velero-may-start=127.0.0.1:" + strconv.Itoa(gate),
+	})))
+}
+
+// freePort is a port that nothing listens on.
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("cannot find a free port: %w", err)
+	}
+	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
 }

@@ -39,46 +39,38 @@ func installPlugin(t *testing.T, c *cluster.Cluster, plugin string) {
 	}
 }
 
-// checkWorkloadComesBack lets the node's own Velero make the backups that the
-// user's ConfigMap names and bring back exactly what they hold, when the whole
-// namespace is gone.
-func checkWorkloadComesBack(t *testing.T, config *rest.Config) {
+// checkWorkloadMoves lets the Velero of one node make the backups that the user's
+// ConfigMap names, and that of the other, given what the user gave the first,
+// restore them: what an upgrade does over two roots. Exactly what the backups hold
+// arrives.
+func checkWorkloadMoves(t *testing.T, from, to *rest.Config) {
 	for range 2 { // the second time changes nothing
-		if err := cluster.AddWorkload(t.Context(), config); err != nil {
+		if err := cluster.AddWorkload(t.Context(), from); err != nil {
 			t.Fatal(err)
 		}
 	}
-	client := dynamic.NewForConfigOrDie(config)
-	// As on a new root: the location is made again from what the user wrote.
-	if err := velero(client, "backupstoragelocations").Delete(t.Context(), "default", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "the backup location is back", func(ctx context.Context) (bool, error) {
-		_, err := velero(client, "backupstoragelocations").Get(ctx, "default", metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return false, nil
-		}
-		return err == nil, err
-	})
-	awaitPhase(t, client, "backupstoragelocations", "default", "Available")
-
-	backups, restores := documents(t, client)
+	source, destination := dynamic.NewForConfigOrDie(from), dynamic.NewForConfigOrDie(to)
+	awaitPhase(t, source, "backupstoragelocations", "default", "Available")
+	backups, restores := documents(t, source)
 	for _, backup := range backups {
-		create(t, client, "backups", backup)
-		awaitPhase(t, client, "backups", backup.GetName(), "Completed")
+		create(t, source, "backups", backup)
+		awaitPhase(t, source, "backups", backup.GetName(), "Completed")
 	}
-	namespaces := client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"})
-	if err := namespaces.Delete(t.Context(), cluster.WorkloadNamespace, metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "the workload's namespace is gone", func(ctx context.Context) (bool, error) {
-		_, err := namespaces.Get(ctx, cluster.WorkloadNamespace, metav1.GetOptions{})
-		return apierrors.IsNotFound(err), nil
-	})
+	copyTo(t, source, destination, schema.GroupVersionResource{Version: "v1", Resource: "secrets"}, "cloud-credentials")
+	copyTo(t, source, destination, schema.GroupVersionResource{Group: "oadp.openshift.io", Version: "v1alpha1", Resource: "dataprotectionapplications"}, "dpa")
+	start := time.Now()
 	for _, restore := range restores {
-		create(t, client, "restores", restore)
-		awaitPhase(t, client, "restores", restore.GetName(), "Completed")
+		awaitPhase(t, destination, "backups", restore.GetName(), "Completed")
+		create(t, destination, "restores", restore)
+		awaitPhase(t, destination, "restores", restore.GetName(), "Completed")
 	}
+	t.Logf("synced and restored in %s", time.Since(start).Round(time.Millisecond))
+	checkRestored(t, to)
+}
+
+// checkRestored looks for what was backed up, and for what was not.
+func checkRestored(t *testing.T, config *rest.Config) {
+	t.Helper()
 	for resource, want := range map[string]map[string]bool{
 		"v1/configmaps":       {"catalogue": true, "session-cache": false},
 		"v1/secrets":          {"payment": true},
@@ -157,11 +149,29 @@ func create(t *testing.T, client dynamic.Interface, resource string, object *uns
 	}
 }
 
-// awaitPhase waits until Velero says that one of its objects is in a phase.
+// copyTo creates in one cluster what a user wrote in another.
+func copyTo(t *testing.T, from, to dynamic.Interface, resource schema.GroupVersionResource, name string) {
+	t.Helper()
+	object, err := from.Resource(resource).Namespace(cluster.BackupNamespace).Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(object.Object, "status")
+	object.Object["metadata"] = map[string]any{"namespace": cluster.BackupNamespace, "name": name}
+	if _, err := to.Resource(resource).Namespace(cluster.BackupNamespace).Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitPhase waits until Velero has brought one of its objects, which may not be
+// there yet, to a phase.
 func awaitPhase(t *testing.T, client dynamic.Interface, resource, name, want string) {
 	t.Helper()
 	await(t, resource+" "+name+" is "+want, func(ctx context.Context) (bool, error) {
 		object, err := velero(client, resource).Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
 		if err != nil {
 			return false, err
 		}

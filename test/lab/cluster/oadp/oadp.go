@@ -1,17 +1,25 @@
 // Package oadp is the lab's stand-in for the OADP operator, of which the lab has
-// no source. It does the one thing that an upgrade depends on: a
-// DataProtectionApplication becomes Velero's BackupStorageLocations, in whatever
-// etcd the node has booted into, and says that it is reconciled.
+// no source. It does what an upgrade depends on: in whatever etcd the node has
+// booted into, a DataProtectionApplication becomes Velero's
+// BackupStorageLocations, says that it is reconciled, and only then Velero starts
+// ([Run]).
+//
+// One thing it does for Velero. Velero looks for backups in its locations when it
+// starts and then once a minute, and skips a location that it has not validated
+// yet, as every new one: the first look would always be in vain. So a new location
+// is declared available when its bucket answers; Velero validates it as ever.
 //
 // What the operator also does, deploying Velero with its plug-ins, is a static pod
-// of the lab's nodes; volumes, node agents and the operator's own checks of a
-// location are absent.
+// of the lab's nodes; volumes and node agents are absent.
 package oadp
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -21,6 +29,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 )
 
@@ -29,9 +38,10 @@ const Namespace = "openshift-adp"
 
 const (
 	fieldManager = "oadp-operator"
-	// interval is how often Run looks; a watch would be as quick as OADP, and no
-	// quicker than Velero, which looks at its locations every ten seconds.
-	interval = time.Second
+	// interval is how often Run looks.
+	interval = 500 * time.Millisecond
+	// probeTimeout bounds the wait for a bucket's answer.
+	probeTimeout = 5 * time.Second
 )
 
 var (
@@ -81,37 +91,128 @@ func Reconciled() map[string]any {
 	}}}
 }
 
-// Run reconciles every application until ctx ends. What goes wrong is logged and
-// tried again.
-func Run(ctx context.Context, client dynamic.Interface, log *slog.Logger) {
+// Run reconciles until ctx ends, and accepts connections at address as soon as
+// there is a location for Velero to start with. What goes wrong is logged and
+// tried again, except that the address cannot be used.
+func Run(ctx context.Context, client dynamic.Interface, address string, log *slog.Logger) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	var listener net.Listener
 	for {
-		if err := Reconcile(ctx, client); err != nil && ctx.Err() == nil {
+		ready, err := Reconcile(ctx, client)
+		if err != nil && ctx.Err() == nil {
 			log.Warn("cannot reconcile", "err", err)
+		}
+		if ready && listener == nil {
+			if listener, err = net.Listen("tcp", address); err != nil {
+				return fmt.Errorf("cannot say that velero may start: %w", err)
+			}
+			defer answer(listener)()
+			log.Info("velero may start")
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-ticker.C:
 		}
 	}
 }
 
-// Reconcile makes the locations of every application, once. An application of a
-// kind that the API server does not have is no application.
-func Reconcile(ctx context.Context, client dynamic.Interface) error {
-	list, err := client.Resource(applications).Namespace(Namespace).List(ctx, metav1.ListOptions{})
+// answer accepts connections and closes them, until the function that it returns
+// is called.
+func answer(listener net.Listener) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+		}
+	}()
+	return func() {
+		_ = listener.Close()
+		<-done
+	}
+}
+
+// Reconcile makes the locations of every application, once, and says whether Velero
+// has a location to start with. A kind that the API server does not have has no
+// objects.
+func Reconcile(ctx context.Context, client dynamic.Interface) (ready bool, err error) {
+	found, err := list(ctx, client, applications)
+	if err != nil {
+		return false, err
+	}
+	for i := range found {
+		if err := reconcile(ctx, client, &found[i]); err != nil {
+			return false, err
+		}
+	}
+	found, err = list(ctx, client, locations)
+	if err != nil {
+		return false, err
+	}
+	for i := range found {
+		if err := announce(ctx, client, &found[i]); err != nil {
+			return false, err
+		}
+	}
+	return len(found) > 0, nil
+}
+
+func list(ctx context.Context, client dynamic.Interface, resource schema.GroupVersionResource) ([]unstructured.Unstructured, error) {
+	found, err := client.Resource(resource).Namespace(Namespace).List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("cannot list DataProtectionApplications: %w", err)
+		return nil, fmt.Errorf("cannot list %s: %w", resource.Resource, err)
 	}
-	for i := range list.Items {
-		if err := reconcile(ctx, client, &list.Items[i]); err != nil {
-			return err
-		}
+	return found.Items, nil
+}
+
+// announce declares a location available that nobody has looked at.
+func announce(ctx context.Context, client dynamic.Interface, location *unstructured.Unstructured) error {
+	var parsed velerov1.BackupStorageLocation
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(location.Object, &parsed); err != nil {
+		return fmt.Errorf("cannot read BackupStorageLocation %s: %w", location.GetName(), err)
+	}
+	if parsed.Status.Phase != "" || parsed.Spec.ObjectStorage == nil {
+		return nil
+	}
+	if err := probe(ctx, parsed.Spec.Config["s3Url"], parsed.Spec.ObjectStorage.Bucket); err != nil {
+		return fmt.Errorf("cannot use BackupStorageLocation %s: %w", parsed.Name, err)
+	}
+	patch := []byte(`{"status":{"phase":"` + string(velerov1.BackupStorageLocationPhaseAvailable) + `"}}`)
+	_, err := client.Resource(locations).Namespace(Namespace).Patch(ctx, parsed.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+	if err != nil {
+		return fmt.Errorf("cannot announce BackupStorageLocation %s: %w", parsed.Name, err)
+	}
+	return nil
+}
+
+// probe asks an S3 server for a bucket. That it wants credentials is an answer.
+func probe(ctx context.Context, server, bucket string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	target, err := url.JoinPath(server, bucket)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, target, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusForbidden {
+		return fmt.Errorf("bucket %s: %s", bucket, response.Status)
 	}
 	return nil
 }

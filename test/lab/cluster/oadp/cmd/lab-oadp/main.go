@@ -18,16 +18,17 @@ import (
 
 func main() {
 	kubeconfig := flag.String("kubeconfig", "", "`file` with the credentials of a cluster administrator")
+	address := flag.String("velero-may-start", "", "`address` that accepts connections once Velero has a location")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := run(ctx, *kubeconfig); err != nil {
+	if err := run(ctx, *kubeconfig, *address); err != nil {
 		slog.Error("lab-oadp ended", "err", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, kubeconfig string) error {
+func run(ctx context.Context, kubeconfig, address string) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return err
@@ -36,6 +37,5 @@ func run(ctx context.Context, kubeconfig string) error {
 	if err != nil {
 		return err
 	}
-	oadp.Run(ctx, client, slog.Default())
-	return nil
+	return oadp.Run(ctx, client, address, slog.Default())
 }

@@ -40,7 +40,7 @@ func Describe(e event.Event) string {
 func (p told) describe(e event.Event) string {
 	switch t := events.TypeOf(e); {
 	case t == events.TypeStageRejected:
-		return fmt.Sprintf("%s: %s; valid next: %s", p.Reason, p.Message, cmp.Or(join(p.Next), "none"))
+		return fmt.Sprintf("%s: %s; valid next: %s", p.Reason, p.Message, cmp.Or(Stages(p.Next), "none"))
 	case t == events.TypeUpgradeRequested:
 		return fmt.Sprintf("%s from %s, through %s", p.Spec.SeedImageRef.Version, p.Spec.SeedImageRef.Image, p.Through)
 	case t == events.TypePrepValidated:
@@ -60,7 +60,8 @@ func (p told) describe(e event.Event) string {
 	return d.Meaning
 }
 
-func join(stages []events.Stage) string {
+// Stages lists stages as a person reads them: "Idle, Rollback".
+func Stages(stages []events.Stage) string {
 	words := make([]string, len(stages))
 	for i, s := range stages {
 		words[i] = string(s)

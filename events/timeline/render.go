@@ -142,7 +142,7 @@ func (m *Model) outcome(b *block) {
 		}
 	}
 	if next := s.Phase.ValidNextStages(); s.Phase != upgrade.Idle && len(next) > 0 {
-		b.add(plain, "next: %s", join(next))
+		b.add(plain, "next: %s", Stages(next))
 	}
 }
 

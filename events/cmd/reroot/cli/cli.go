@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+
+	"github.com/reroot-dev/reroot/events/timeline"
+)
+
+// Process is what a command line knows of the process that it runs in.
+type Process struct {
+	Args     []string // Args[0] is the name that it was called by
+	In       io.Reader
+	Asks     bool // In is a terminal: a person can answer
+	Out, Err io.Writer
+	Env      func(name string) string
+	Now      func() time.Time
+}
+
+// OfProcess is the running process.
+func OfProcess() Process {
+	return Process{Args: os.Args, In: os.Stdin, Asks: isatty.IsTerminal(os.Stdin.Fd()), Out: os.Stdout, Err: os.Stderr, Env: os.Getenv, Now: time.Now}
+}
+
+// app is one run of the command line.
+type app struct {
+	Process
+	server, creds, cluster, user, color string
+	store                               *connection
+	began                               bool // a command's own code runs: the command line was valid
+}
+
+// Run runs the command line and returns what the process exits with. When ctx ends it gives up at once, without any
+// effect on upgrades.
+func Run(ctx context.Context, p Process) int {
+	a := &app{Process: p}
+	defer a.close()
+	cmd, err := a.root().ExecuteContextC(ctx)
+	switch {
+	case err == nil:
+		return int(Done)
+	case ctx.Err() != nil:
+		fmt.Fprintln(a.Err, "interrupted: this changes nothing, an upgrade that runs goes on")
+		return int(Interrupted)
+	case !a.began:
+		err = wrong("read the command line", cmd.CommandPath()+" --help", "%v", err)
+	}
+	f := failureOf(err)
+	f.print(a.Err)
+	return int(f.Code)
+}
+
+// root is the whole tree of commands.
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "reroot",
+		Short: "upgrade single-node OKD clusters by image, and see what happens and what happened",
+		Long: `Reroot upgrades single-node OKD clusters by replacing the whole root file system with that of a seed image.
+
+Every command talks to the event store of Reroot. Requests become events; the history of
+events is the only truth, and what is shown is read from it.`,
+		Example: `  reroot get
+  reroot timeline
+  reroot explain exit-code`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.SetArgs(a.Args[1:])
+	root.SetIn(a.In)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
+	a.globals(root)
+	root.AddCommand(
+		a.startCommand(), a.stageCommand(), a.getCommand(), a.eventsCommand(), a.timelineCommand(), a.replayCommand(),
+		a.waitCommand(), a.deadCommand(), a.exportCommand(), a.explainCommand(), a.versionCommand(), a.completionCommand(),
+	)
+	root.SetHelpCommand(&cobra.Command{Hidden: true}) // --help is the one way
+	if host, plugin := strings.CutSuffix(filepath.Base(a.Args[0]), "-reroot"); plugin {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: host + " reroot"}
+		plugInto(host, root)
+	}
+	return root
+}
+
+// plugInto lets the examples of a command, and of those below it, call it as a plug-in of host.
+func plugInto(host string, c *cobra.Command) {
+	c.Example = strings.ReplaceAll(c.Example, "  reroot ", "  "+host+" reroot ")
+	for _, below := range c.Commands() {
+		plugInto(host, below)
+	}
+}
+
+// globals are the flags that every command has; each can be set by an environment variable, too.
+func (a *app) globals(root *cobra.Command) {
+	flags := root.PersistentFlags()
+	text := func(into *string, name, fallback, usage string) {
+		env := "REROOT_" + strings.ToUpper(name)
+		if v := a.Env(env); v != "" {
+			fallback = v
+		}
+		flags.StringVar(into, name, fallback, usage+" ($"+env+")")
+	}
+	text(&a.server, "server", "nats://127.0.0.1:4222", "URL of the event store")
+	text(&a.creds, "creds", "", "file with NATS credentials")
+	text(&a.cluster, "cluster", "", "name of the cluster; default: the only one that has a history")
+	text(&a.user, "user", a.Env("USER"), "who asks, as the history shall say")
+	text(&a.color, "color", "auto", "auto, always or never; auto heeds $NO_COLOR")
+	a.complete(root, "cluster", func(ctx context.Context) ([]string, error) { return a.clusters(ctx) })
+	a.complete(root, "color", constant("auto", "always", "never"))
+}
+
+// run wraps a command's own code.
+func (a *app) run(f func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		a.began = true
+		if a.color != "auto" && a.color != "always" && a.color != "never" {
+			return wrong("choose a colour mode", "name one of auto, always, never", "--color is %q", a.color)
+		}
+		return f(cmd.Context(), args)
+	}
+}
+
+// screen is how a timeline is drawn on w.
+func (a *app) screen(w io.Writer) timeline.Screen {
+	s := timeline.ScreenOf(w)
+	switch {
+	case a.color == "always":
+		s.Color = true
+	case a.color == "never" || a.Env("NO_COLOR") != "":
+		s.Color = false
+	}
+	return s
+}

@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/events/journal"
+)
+
+// connection is the event store and the connection to it.
+type connection struct {
+	*journal.JetStream
+	nc *nats.Conn
+}
+
+// patience bounds what should be answered at once.
+const patience = 10 * time.Second
+
+// open connects to the event store, once.
+func (a *app) open(ctx context.Context) (*connection, error) {
+	if a.store != nil {
+		return a.store, nil
+	}
+	where := redacted(a.server)
+	refuse := func(because, do string) error {
+		return &Failure{Code: Unexpected, Cannot: "reach the event store at " + where, Because: because, Do: do}
+	}
+	options := []nats.Option{nats.Name("reroot"), nats.Timeout(patience), nats.MaxReconnects(-1)}
+	if a.creds != "" {
+		options = append(options, nats.UserCredentials(a.creds))
+	}
+	nc, err := nats.Connect(a.server, options...)
+	if err != nil {
+		return nil, refuse(strings.TrimPrefix(err.Error(), "nats: "), "check --server ($REROOT_SERVER), --creds, and that reroot-functions or reroot-node --solo runs there")
+	}
+	store, err := attach(ctx, nc)
+	if err != nil {
+		nc.Close()
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil, refuse("there is no journal on this server", "start reroot-functions or reroot-node --solo, which create it, or name another --server")
+		}
+		return nil, refuse(err.Error(), "check that the server runs JetStream and that these credentials may read the journal")
+	}
+	a.store = &connection{store, nc}
+	return a.store, nil
+}
+
+// attach opens a store that exists. The command line is never the first to come: streams that it created would have the
+// number of replicas that it happens to know of, and an operator would look at an empty journal.
+func attach(ctx context.Context, nc *nats.Conn) (*journal.JetStream, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := js.Stream(ctx, "UPGRADES")
+	if err != nil {
+		return nil, err
+	}
+	// How the server syncs matters to who appends: the runtime checks it when it starts.
+	return journal.Open(ctx, nc, journal.Options{Replicas: stream.CachedInfo().Config.Replicas, Synced: true})
+}
+
+func (a *app) close() {
+	if a.store != nil {
+		a.store.nc.Close()
+	}
+}
+
+// redacted is a server's URL without password.
+func redacted(server string) string {
+	u, err := url.Parse(server)
+	if err != nil {
+		return "the given --server"
+	}
+	return u.Redacted()
+}
+
+func (a *app) clusters(ctx context.Context) ([]string, error) {
+	store, err := a.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return store.Clusters(ctx)
+}
+
+// chosen is the cluster that the command is about: named, or the only one.
+func (a *app) chosen(ctx context.Context) (string, error) {
+	const cannot, do = "choose a cluster", "name one with --cluster ($REROOT_CLUSTER)"
+	if a.cluster != "" {
+		if !events.ValidCluster(a.cluster) {
+			return "", wrong(cannot, do, "%q is not the name of a cluster, a DNS label", a.cluster)
+		}
+		return a.cluster, nil
+	}
+	names, err := a.clusters(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case len(names) == 0:
+		return "", wrong(cannot, do, "none has a history yet")
+	case len(names) > 1:
+		return "", wrong(cannot, do, "%d have a history: %s", len(names), strings.Join(names, ", "))
+	}
+	return names[0], nil
+}
+
+// history is a cluster's history that exists.
+func (a *app) history(ctx context.Context) (store *connection, cluster string, err error) {
+	if store, err = a.open(ctx); err != nil {
+		return nil, "", err
+	}
+	if cluster, err = a.chosen(ctx); err != nil {
+		return nil, "", err
+	}
+	names, err := store.Clusters(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if !slices.Contains(names, cluster) {
+		return nil, "", wrong("find the history of "+cluster, "name one of those that `reroot get` lists", "no event of this cluster was ever admitted")
+	}
+	return store, cluster, nil
+}
+
+// upgrades are the ids of a history's upgrades, oldest first.
+func upgrades(ctx context.Context, log journal.Log, cluster string) ([]string, error) {
+	var ids []string
+	for r, err := range log.Read(ctx, cluster, 1) {
+		if err != nil {
+			return ids, fmt.Errorf("cannot read the history of %s: %w", cluster, err)
+		}
+		if id := r.Event.Subject(); !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// upgrade is the id of an upgrade of a history, of which a person has given at least an unambiguous beginning.
+func upgrade(ctx context.Context, log journal.Log, cluster, given string) (string, error) {
+	ids, err := upgrades(ctx, log, cluster)
+	if err != nil {
+		return "", err
+	}
+	return unambiguous("upgrade", given, ids, "reroot get, or reroot events")
+}
+
+// unambiguous is the one name that is the given one or begins with it.
+func unambiguous(what, given string, names []string, do string) (string, error) {
+	if slices.Contains(names, given) {
+		return given, nil
+	}
+	cannot := "find " + what + " " + given
+	fits := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !strings.HasPrefix(n, given) })
+	switch len(fits) {
+	case 0:
+		return "", wrong(cannot, do, "there is none of this name")
+	case 1:
+		return fits[0], nil
+	}
+	return "", wrong(cannot, "give more of its name", "%d begin like this: %s", len(fits), strings.Join(fits, ", "))
+}

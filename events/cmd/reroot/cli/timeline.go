@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/reroot-dev/reroot/events/timeline"
+)
+
+func (a *app) timelineCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "timeline [UPGRADE]",
+		Short: "show an upgrade as it goes: stages, phases, steps, durations, outcome",
+		Long: `Show the newest upgrade of a cluster, or an earlier one: stages, phases and steps with how
+long each took. One that still runs is followed until it has gone as far as it was asked to,
+or needs a person. On a terminal the picture is redrawn; elsewhere each change is a line.`,
+		Example: `  reroot timeline
+  reroot timeline to-4-19-3
+  reroot timeline --cluster edge-1 --color never`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: arguments(a.upgradeNames),
+	}
+	cmd.RunE = a.run(func(ctx context.Context, args []string) error { return a.timeline(ctx, strings.Join(args, "")) })
+	return cmd
+}
+
+func (a *app) timeline(ctx context.Context, given string) error {
+	store, cluster, err := a.history(ctx)
+	if err != nil {
+		return err
+	}
+	ids, err := upgrades(ctx, store, cluster)
+	if err != nil {
+		return err
+	}
+	newest := ids[len(ids)-1]
+	id := newest
+	if given != "" {
+		if id, err = unambiguous("upgrade", given, ids, "reroot get, or reroot events"); err != nil {
+			return err
+		}
+	}
+	screen := a.screen(a.Out)
+	if id == newest {
+		_, err = timeline.Live(ctx, screen, store, store, cluster)
+		return err
+	}
+	m, err := timeline.Of(store.Read(ctx, cluster, 1), cluster, id)
+	if err != nil {
+		return err
+	}
+	m.Color = screen.Color
+	_, err = fmt.Fprintln(a.Out, strings.Join(m.Render(0, a.Now()), "\n"))
+	return err
+}

@@ -23,10 +23,10 @@ import (
 	lab "github.com/reroot-dev/reroot/test/lab/cluster"
 )
 
-// ID and Version of the cluster that [Start] makes.
+// ID and Version of the cluster that [Start] makes: those of the stories in package upgradetest.
 const (
-	ID      = "6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a02"
-	Version = "4.17.0"
+	ID      = "11111111-2222-3333-4444-555555555555"
+	Version = "4.16.0"
 )
 
 // World is a running cluster.

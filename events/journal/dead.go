@@ -29,10 +29,15 @@ func parkedID(p Parked) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// fill sets what the caller left out.
-func (p Parked) fill(now time.Time) (Parked, error) {
+// maxParked bounds a parked event as it is stored, in bytes; the server takes no message of more than 1 MiB.
+const maxParked = 768 << 10
+
+// fill sets what the caller left out, and gives p as it is stored. What has to be parked may be broken in any way, and
+// an event that cannot be parked would be delivered for ever: one that cannot be written as JSON is kept as the message
+// that it came in, and of one that is too large only the reason is kept.
+func (p Parked) fill(now time.Time) (filled Parked, stored []byte, err error) {
 	if !events.ValidCluster(p.Cluster) || !token.MatchString(p.Origin) {
-		return p, fmt.Errorf("cannot park an event of cluster %q and origin %q: not names", p.Cluster, p.Origin)
+		return p, nil, fmt.Errorf("cannot park an event of cluster %q and origin %q: not names", p.Cluster, p.Origin)
 	}
 	if p.ID == "" {
 		p.ID = parkedID(p)
@@ -40,7 +45,23 @@ func (p Parked) fill(now time.Time) (Parked, error) {
 	if p.At.IsZero() {
 		p.At = now.UTC()
 	}
-	return p, nil
+	stored, err = json.Marshal(p)
+	if err != nil && p.Event != nil {
+		header, body, unencoded := Encode(*p.Event)
+		if unencoded != nil {
+			return p, nil, unencoded
+		}
+		p.Event, p.Raw = nil, raw(header, body)
+		stored, err = json.Marshal(p)
+	}
+	if len(stored) > maxParked {
+		p.Event, p.Raw, p.Detail = nil, nil, p.Detail+" (too large to be kept)"
+		stored, err = json.Marshal(p)
+	}
+	if err != nil {
+		return p, nil, fmt.Errorf("cannot encode a parked event: %w", err)
+	}
+	return p, stored, nil
 }
 
 // raw is a message that is not an event in the form in which NATS transmits it: header lines, an empty line, body.
@@ -87,15 +108,11 @@ func redriven(p Parked) (*nats.Msg, error) {
 
 // Park implements [Dead].
 func (j *JetStream) Park(ctx context.Context, p Parked) error {
-	p, err := p.fill(j.opts.Clock())
+	p, stored, err := p.fill(j.opts.Clock())
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("cannot encode a parked event: %w", err)
-	}
-	_, err = j.request(ctx, &nats.Msg{Subject: rootDead + "." + p.Cluster + "." + p.ID, Data: data})
+	_, err = j.request(ctx, &nats.Msg{Subject: rootDead + "." + p.Cluster + "." + p.ID, Data: stored})
 	return err
 }
 

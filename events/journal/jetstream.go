@@ -89,6 +89,9 @@ func Open(ctx context.Context, nc *nats.Conn, opts Options) (*JetStream, error) 
 	return j, nil
 }
 
+// maxInbox bounds what may be submitted, in bytes: a payload and its headers, and room for what parking adds.
+const maxInbox = events.MaxData + 64<<10
+
 func streams(replicas int) []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{{
 		Name:               streamUpgrades,
@@ -104,6 +107,7 @@ func streams(replicas int) []jetstream.StreamConfig {
 		Subjects:    []string{rootInbox + ".>"},
 		Replicas:    replicas,
 		Retention:   jetstream.WorkQueuePolicy,
+		MaxMsgSize:  maxInbox,
 	}, {
 		Name:              streamDeadlines,
 		Description:       "one timer per cluster",

@@ -191,7 +191,7 @@ func (m *Memory) Submit(_ context.Context, origin string, e event.Event) error {
 
 // Park implements [Dead].
 func (m *Memory) Park(_ context.Context, p Parked) error {
-	p, err := p.fill(m.clock())
+	p, _, err := p.fill(m.clock())
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -55,9 +56,13 @@ func (r *Runtime) react(ctx context.Context, function string, e event.Event) err
 	}
 	may, observer := emits(function, events.TypeOf(e))
 	if !observer && !open(may, e, h.known()) {
-		if head, err := h.head(ctx); err != nil || !open(may, e, head) {
-			r.log.Debug("event is past", "cluster", h.cluster, "function", function, "event_id", e.ID(), "type", events.TypeOf(e).Short())
+		head, err := h.head(ctx)
+		if err != nil {
 			return err
+		}
+		if !open(may, e, head) {
+			r.log.Debug("event is past", "cluster", h.cluster, "function", function, "event_id", e.ID(), "type", events.TypeOf(e).Short())
+			return nil
 		}
 	}
 	answers, err := call(ctx, r.opts.Functions[function], state, e)
@@ -111,8 +116,13 @@ func check(may []events.Type, cause, answer event.Event) error {
 	return nil
 }
 
+// callLimit bounds one call of a handler. A function never waits; one that hangs would hold up its cluster's events.
+const callLimit = 5 * time.Minute
+
 // call runs a handler; a panic in it becomes an error.
 func call(ctx context.Context, handler functions.Handler, s upgrade.State, e event.Event) (answers []event.Event, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
 			answers, err = nil, fmt.Errorf("panic: %v\n%s", p, debug.Stack())

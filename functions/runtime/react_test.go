@@ -39,6 +39,10 @@ func TestFailuresAreParked(t *testing.T) {
 		"a panic": {func(context.Context, upgrade.State, event.Event) ([]event.Event, error) {
 			panic("index out of range")
 		}, 5, events.ReasonHandlerFailed},
+		"a function that hangs": {func(ctx context.Context, _ upgrade.State, _ event.Event) ([]event.Event, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}, 5, events.ReasonHandlerFailed},
 		"an answer that is not in the table": {func(_ context.Context, _ upgrade.State, e event.Event) ([]event.Event, error) {
 			return []event.Event{events.Caused(e, "functions/validate", events.TypeIdleReached, 0, events.IdleReached{})}, nil
 		}, 1, events.ReasonInternal},
@@ -58,7 +62,7 @@ func TestFailuresAreParked(t *testing.T) {
 					return c.handle(ctx, s, e)
 				})).Run)
 				submit(t, m, "users", requested(upID, events.StagePrep))
-				time.Sleep(10 * time.Minute)
+				time.Sleep(29 * time.Minute)
 				stop()
 				p := onlyParked(t, m)
 				if p.Reason != c.want || p.Origin != "validate" || events.TypeOf(*p.Event) != events.TypePrepStarted {

@@ -52,6 +52,7 @@ func Contract(t *testing.T, open func(t *testing.T) *Store) {
 		"the inbox delivers what is no event as raw": poison,
 		"parked events are listed and redriven":      parked,
 		"parking twice leaves one":                   parkedTwice,
+		"anything can be parked":                     parkedAnyhow,
 		"progress keeps the last report of a step":   progress,
 		"a deadline fires":                           deadline,
 		"a deadline is replaced":                     deadlineReplaced,

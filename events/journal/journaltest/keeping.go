@@ -1,8 +1,11 @@
 package journaltest
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,6 +69,34 @@ func parkedTwice(t *testing.T, s *Store) {
 	park(t, s, request("edge-1", "a"))
 	if list, err := s.Parked(within(t), "edge-1"); err != nil || len(list) != 1 {
 		t.Errorf("%v, %v", list, err)
+	}
+}
+
+// parkedAnyhow: an event that cannot be parked would be delivered for ever.
+func parkedAnyhow(t *testing.T, s *Store) {
+	broken := request("edge-1", "broken")
+	broken.DataEncoded = []byte(`{"stage":`)
+	huge := request("edge-1", "huge")
+	huge.DataEncoded = fmt.Appendf(nil, "%q", strings.Repeat("x", 2<<20))
+	park(t, s, broken)
+	park(t, s, huge)
+	list, err := s.Parked(within(t), "edge-1")
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	if list[0].Event != nil || !bytes.Contains(list[0].Raw, []byte("ce-id: broken")) {
+		t.Errorf("what is not JSON is kept as %+v", list[0])
+	}
+	if list[1].Event != nil || list[1].Raw != nil || !strings.Contains(list[1].Detail, "too large") {
+		t.Errorf("what is too large is kept as %+v", list[1])
+	}
+	if err := s.Redrive(within(t), list[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	came := make(chan journal.Delivery, 1)
+	running(t, func(ctx context.Context) error { return s.Receive(ctx, "admit", into(came)) })
+	if d := next(t, came); d.Event.ID() != "broken" || string(d.Event.Data()) != `{"stage":` {
+		t.Errorf("redriven as %v", d.Event)
 	}
 }
 

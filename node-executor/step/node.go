@@ -22,6 +22,9 @@ type Node struct {
 	API      API
 	Watchdog Watchdog
 
+	// CheckProgram says whether the program in the state directory, which the new root will run, is what was installed.
+	CheckProgram func() error
+
 	State StateDir
 	Boot  string   // where boot loader entries find kernels: /boot
 	Etc   string   // of the booted deployment: /etc

@@ -22,6 +22,7 @@ func pivot(n Node) Plan {
 	return Plan{
 		Otherwise: events.ReasonPivotFailed,
 		Steps: []Step{
+			{Name: "check-program", Do: func(context.Context, *Task) error { return n.CheckProgram() }},
 			{Name: "check-target", Do: n.checkTarget},
 			{Name: "collect-site", Do: n.collectSite, Undo: n.forgetSite},
 			{Name: "write-units", Do: n.writeUnits, Undo: n.removeUnits},

@@ -47,13 +47,14 @@ func parts(c Config, log *slog.Logger) step.Node {
 	h := host.New(host.Options{})
 	return step.Node{
 		Host: h, Units: h, Watchdog: watchdog.Dir(StateDir),
-		Seeds:   seeds{host: h, registry: c.Registry},
-		Images:  images{registry: c.Registry, store: c.Containers},
-		Secrets: secrets{kubeconfig: c.Kubeconfig, own: c.Registry.AuthFile},
-		Site:    snapshot{config: c},
-		Crypto:  regeneration{config: c, host: h, log: log},
-		API:     apiServer{kubeconfig: c.Kubeconfig},
-		State:   StateDir, Boot: "/boot", Etc: "/etc", Run: "/run", Gated: c.Gated,
+		Seeds:        seeds{host: h, registry: c.Registry},
+		Images:       images{registry: c.Registry, store: c.Containers},
+		Secrets:      secrets{kubeconfig: c.Kubeconfig, own: c.Registry.AuthFile},
+		Site:         snapshot{config: c},
+		Crypto:       regeneration{config: c, host: h, log: log},
+		API:          apiServer{kubeconfig: c.Kubeconfig},
+		CheckProgram: func() error { return CheckProgram(StateDir) },
+		State:        StateDir, Boot: "/boot", Etc: "/etc", Run: "/run", Gated: c.Gated,
 	}
 }
 
@@ -134,6 +135,10 @@ func MakeWritable() error {
 	return nil
 }
 
+func readLedger(state string) (ledger.State, error) {
+	return ledger.Read(ledger.File(filepath.Join(state, Ledger)))
+}
+
 // Status is what the state directory says: the ledger's state and, when armed, the watchdog's record.
 type Status struct {
 	Ledger   ledger.State     `json:"ledger"`
@@ -142,7 +147,7 @@ type Status struct {
 
 // ReadStatus reads the state directory without changing it.
 func ReadStatus() (Status, error) {
-	s, err := ledger.Read(ledger.File(filepath.Join(StateDir, Ledger)))
+	s, err := readLedger(StateDir)
 	if err != nil {
 		return Status{}, err
 	}

@@ -1,0 +1,74 @@
+package node_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/reroot-dev/reroot/node-executor/executor/node"
+)
+
+const least = `
+cluster: edge-1
+journal: {url: "nats://127.0.0.1:4222"}
+kubeconfig: /etc/kubernetes/admin.kubeconfig
+etcd: {programs: {"3.5": /usr/libexec/etcd-3.5}}
+`
+
+func TestParse(t *testing.T) {
+	got, err := node.Parse([]byte(least))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := node.Config{
+		Cluster: "edge-1", Journal: node.Journal{URL: "nats://127.0.0.1:4222"}, Kubeconfig: "/etc/kubernetes/admin.kubeconfig",
+		Gated:      []string{"kubelet.service", "crio.service"},
+		Etcd:       node.Etcd{Dir: "/var/lib/etcd", Programs: map[string]string{"3.5": "/usr/libexec/etcd-3.5"}},
+		Crypto:     node.Crypto{Roots: []string{"/etc/kubernetes", "/var/lib/kubelet", "/etc/machine-config-daemon"}},
+		Registry:   node.Registry{AuthFile: "/var/lib/kubelet/config.json"},
+		Containers: node.Containers{Root: "/var/lib/containers/storage", RunRoot: "/run/containers/storage", Driver: "overlay"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestParseReportsEverythingThatIsWrong(t *testing.T) {
+	_, err := node.Parse([]byte(`
+cluster: Edge_1
+journal: {url: "http://x", credentials: creds}
+kubeconfig: ../admin
+gated: ["kubelet; reboot"]
+etcd: {dir: /var/lib/../etcd, programs: {"4": etcd}}
+crypto: {roots: [etc]}
+containers: {driver: zfs, parallel: 1000}
+`))
+	if err == nil {
+		t.Fatal("it was accepted")
+	}
+	for _, want := range []string{
+		`cluster: "Edge_1"`, `journal.url: "http://x"`, `journal.credentials: "creds"`, `kubeconfig: "../admin"`, `gated: "kubelet; reboot"`,
+		`etcd.dir: "/var/lib/../etcd"`, `etcd.programs: "4"`, `etcd.programs.4: "etcd"`, `crypto.roots: "etc"`, `containers.driver: "zfs"`,
+		`containers.parallel: 1000`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in the error:\n%v", want, err)
+		}
+	}
+}
+
+func TestParseIsStrict(t *testing.T) {
+	for name, text := range map[string]string{
+		"unknown field": least + "gate: [kubelet.service]\n",
+		"twice":         least + "cluster: edge-2\n",
+		"no yaml":       "{",
+		"empty":         "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := node.Parse([]byte(text)); err == nil {
+				t.Error("it was accepted")
+			}
+		})
+	}
+}

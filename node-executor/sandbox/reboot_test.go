@@ -3,7 +3,9 @@ package sandbox_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,6 +44,7 @@ func TestReboot(t *testing.T) {
 	l.node("touch", "/etc/of-old", "/var/of-old")
 	l.testDevices()
 	l.testRestart()
+	l.testCommands()
 	reboot()
 	boot(2, "new")
 	if cmdline := l.node("cat", "/proc/cmdline"); !strings.Contains(cmdline, "ibu=4.17.0") {
@@ -51,8 +54,8 @@ func TestReboot(t *testing.T) {
 		t.Errorf("the new root has the old one's files: %s", got)
 	}
 
-	if err := sandbox.PowerCut(t.Context(), l.config.Socket); err != nil {
-		t.Fatal(err)
+	if out, err := exec.CommandContext(t.Context(), l.program, "power-cut", "--socket="+l.config.Socket).CombinedOutput(); err != nil {
+		t.Fatalf("power cut: %v: %s", err, out)
 	}
 	boot(3, "new")
 
@@ -113,6 +116,39 @@ func (l *lab) testRestart() {
 		pid := mainPID()
 		return pid != first && pid != "0"
 	})
+}
+
+// testCommands uses the program as somebody at a shell does.
+func (l *lab) testCommands() {
+	l.t.Helper()
+	socket := "--socket=" + l.config.Socket
+	for _, test := range []struct {
+		args   []string
+		stdin  string
+		stdout string
+		code   int
+	}{
+		{[]string{"exec", socket, "sh", "-c", "echo out; exit 3"}, "", "out\n", 3},
+		{[]string{"exec", "-i", socket, "cat"}, "in", "in", 0},
+		{[]string{"exec", socket, "nonexistent"}, "", "", 1},
+		{[]string{"state", "--socket=/nonexistent"}, "", "", 1},
+		{[]string{"run", "--config=/nonexistent"}, "", "", 1},
+		{[]string{"exec", socket}, "", "", 2},
+		{[]string{"reset", socket}, "", "", 2},
+		{nil, "", "", 2},
+	} {
+		cmd := exec.CommandContext(l.t.Context(), l.program, test.args...)
+		cmd.Stdin = strings.NewReader(test.stdin)
+		out, err := cmd.Output()
+		if code := cmd.ProcessState.ExitCode(); code != test.code || string(out) != test.stdout {
+			l.t.Errorf("%v: want code %d and %q, got code %d and %q, %v", test.args, test.code, test.stdout, code, out, err)
+		}
+	}
+	out, err := exec.CommandContext(l.t.Context(), l.program, "state", socket).Output()
+	var status sandbox.Status
+	if err := errors.Join(err, json.Unmarshal(out, &status)); err != nil || status.Number != 1 || !status.Ready {
+		l.t.Errorf("state: got %s, %v", out, err)
+	}
 }
 
 // killSupervisor kills the supervisor, and waits for the node to go with it.

@@ -56,15 +56,17 @@ func (c crawler) pem(doc []byte, at int, path string) (stretch, error) {
 	path = fmt.Sprintf("%s/pem(%s)@%d", path, label, at)
 	private := strings.Contains(label, "PRIVATE KEY")
 	endLine := []byte("-----END " + label + "-----")
-	length := bytes.Index(doc[bodyAt:min(len(doc), bodyAt+maximumBlock)], endLine)
+	// A block that is not ended before the next one begins was never ended. Looking no further also keeps the search
+	// linear whatever the text is.
+	body := doc[bodyAt:min(len(doc), bodyAt+maximumBlock)]
+	if next := bytes.Index(body, pemBegin); next >= 0 {
+		body = body[:next]
+	}
+	length := bytes.Index(body, endLine)
 	if length < 0 {
-		if private && plausibleKey(doc[bodyAt:min(len(doc), bodyAt+maximumBlock)]) {
+		if private && plausibleKey(body) {
 			c.finding(Malformed, path, label+" without an end", true)
 		}
-		return stretch{end: bodyAt}, nil
-	}
-	// A BEGIN inside the block means that this one was never ended: the inner one counts.
-	if bytes.Contains(doc[bodyAt:bodyAt+length], pemBegin) {
 		return stretch{end: bodyAt}, nil
 	}
 	end := bodyAt + length + len(endLine)

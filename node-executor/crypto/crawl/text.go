@@ -95,13 +95,17 @@ func (c crawler) plain(doc []byte, from, to int, path string) []splice.Edit {
 	return edits
 }
 
-const minimumToken = 40
+// Bounds of a token in characters.
+const (
+	minimumToken = 40
+	maximumToken = 64 << 10
+)
 
 // tokenEnd returns the end of the JSON Web Token that starts at the offset, or the offset itself.
 func tokenEnd(doc []byte, at int) int {
 	end, dots := at, [2]int{}
 	n := 0
-	for ; end < len(doc); end++ {
+	for ; end < len(doc) && end < at+maximumToken; end++ {
 		if doc[end] == '.' && n < 2 {
 			dots[n] = end
 			n++

@@ -179,40 +179,50 @@ func (d *decider) matching(rule *KeepKey) []*graph.Key {
 	return keys
 }
 
-// findOwned finds the cluster's own keys: those with a private half, and, where that is missing, those
-// that signed an own key's certificate or a token, and those that an own key signed for.
+// findOwned finds the cluster's own keys: those with a private half, and, where that is missing, those that signed
+// an own key's certificate or a token, and those that an own key signed for.
 func (d *decider) findOwned() {
-	own := func(k *graph.Key, why string) bool {
-		if d.owned[k] != "" {
-			return false
-		}
-		d.owned[k] = why
-		return true
-	}
 	keys := d.graph.SortedKeys()
 	for _, k := range keys {
 		switch {
 		case k.Private != nil:
-			own(k, "its private key is here")
+			d.owned[k] = "its private key is here"
 		case !d.isExternal(k) && slices.ContainsFunc(k.Certificates, func(c *graph.Certificate) bool { return d.rules.isOwn(c.CommonName) }):
-			own(k, "a known authority of the cluster")
+			d.owned[k] = "a known authority of the cluster"
 		}
 	}
-	for changed := true; changed; {
+	d.spreadOwned(keys)
+	if d.rules.Unknown != Replace {
+		return
+	}
+	for _, k := range keys {
+		if d.owned[k] == "" && !d.isExternal(k) && d.isAuthority(k) {
+			d.owned[k] = "unknown authority, replaced by policy"
+		}
+	}
+	d.spreadOwned(keys)
+}
+
+// spreadOwned follows signatures in both directions until no more keys are found.
+func (d *decider) spreadOwned(keys []*graph.Key) {
+	changed := true
+	own := func(k *graph.Key, why string) {
+		if d.owned[k] == "" && !d.isExternal(k) {
+			d.owned[k], changed = why, true
+		}
+	}
+	for changed {
 		changed = false
 		for _, k := range keys {
-			if d.isExternal(k) {
-				continue
-			}
 			if len(k.Tokens) > 0 {
-				changed = own(k, "it signed a token") || changed
+				own(k, "it signed a token")
 			}
 			for _, c := range k.Signed {
-				if c.Key != k && d.owned[c.Key] != "" {
-					changed = own(k, "it signed for a key of the cluster") || changed
+				if d.owned[c.Key] != "" {
+					own(k, "it signed for a key of the cluster")
 				}
-				if c.Key != k && d.owned[k] != "" && !d.isExternal(c.Key) {
-					changed = own(c.Key, "a key of the cluster signed for it") || changed
+				if d.owned[k] != "" {
+					own(c.Key, "a key of the cluster signed for it")
 				}
 			}
 		}
@@ -241,8 +251,6 @@ func (d *decider) decideKeys() {
 		case !d.isAuthority(k):
 			decision.Why = "a certificate of others"
 			d.note(label(k), "certificate of an unknown issuer without a private key, kept")
-		case d.rules.Unknown == Replace:
-			decision.Action, decision.Why = Fresh, "unknown authority, replaced by policy"
 		case d.rules.Unknown == Keep:
 			decision.Why = "unknown authority, kept by policy"
 			d.note(label(k), "unknown authority, kept by policy")

@@ -1,0 +1,255 @@
+package crypto_test
+
+import (
+	"bytes"
+	stdcrypto "crypto"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
+	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
+	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
+	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
+	"github.com/reroot-dev/reroot/node-executor/crypto/token"
+)
+
+// forest draws some authorities in a hierarchy of any shape, leaves, renewals, bridges, tokens, and writes them into
+// files in any nesting and number of copies.
+func forest(r *rapid.T, t *testing.T) tree {
+	keys := []stdcrypto.Signer{}
+	for range rapid.IntRange(1, 5).Draw(r, "keys") {
+		keys = append(keys, rapid.SampledFrom([]func() stdcrypto.Signer{
+			func() stdcrypto.Signer { return cryptotest.EC(t) },
+			func() stdcrypto.Signer { return cryptotest.EC384(t) },
+			func() stdcrypto.Signer { return cryptotest.Ed(t) },
+			func() stdcrypto.Signer { return cryptotest.RSA(t, len(keys)) },
+		}).Draw(r, "algorithm")())
+	}
+	var material []string
+	authorities := []cryptotest.Pair{cryptotest.Authority(t, "root", keys[0])}
+	material = append(material, authorities[0].PEM())
+	for i := range rapid.IntRange(0, 8).Draw(r, "certificates") {
+		issuer := rapid.SampledFrom(authorities).Draw(r, "issuer")
+		key := rapid.SampledFrom(keys).Draw(r, "key")
+		var options []cryptotest.Option
+		if rapid.Bool().Draw(r, "own identifier") {
+			options = append(options, cryptotest.SubjectKeyID([]byte(fmt.Sprint("identifier ", i))))
+		}
+		name := rapid.SampledFrom([]string{"root", "a", "b", "c"}).Draw(r, "name")
+		var made cryptotest.Pair
+		switch rapid.IntRange(0, 2).Draw(r, "kind") {
+		case 0:
+			made = cryptotest.Authority(t, name, key, options...)
+			authorities = append(authorities, made)
+		case 1:
+			made = issuer.Intermediate(t, name, key, options...)
+			authorities = append(authorities, made)
+		default:
+			made = issuer.Leaf(t, name, key, append(options, cryptotest.Names("host.example"))...)
+		}
+		material = append(material, made.PEM())
+	}
+	for _, key := range keys {
+		if !rapid.Bool().Draw(r, "key was thrown away") {
+			material = append(material, rapid.SampledFrom([]func(stdcrypto.Signer) string{cryptotest.KeyPEM, cryptotest.KeyPEM8}).Draw(r, "form")(key))
+		}
+		if rapid.Bool().Draw(r, "bare public key") {
+			material = append(material, cryptotest.PublicPEM(key.Public()))
+		}
+	}
+	if rapid.Bool().Draw(r, "token") {
+		material = append(material, cryptotest.Token(t, cryptotest.EC(t), "of others")+"\n")
+		signer := cryptotest.EC(t)
+		material = append(material, cryptotest.KeyPEM(signer), cryptotest.Token(t, signer, "own")+"\n")
+	}
+	return scatter(r, material)
+}
+
+// scatter writes each piece at least once somewhere.
+func scatter(r *rapid.T, material []string) tree {
+	w := tree{"nothing": "no material\n"}
+	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	styles := []func(string) string{
+		func(s string) string { return s },
+		func(s string) string { return "# a comment\n" + s + "\n" },
+		func(s string) string { return "key: " + b64(s) + "\nnext-key: 1\n" },
+		func(s string) string {
+			return "key: |\n    " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    ") + "\n"
+		},
+		func(s string) string {
+			text, err := json.Marshal(map[string]string{"b": s, "a": "x"})
+			if err != nil {
+				r.Fatal(err)
+			}
+			return string(text)
+		},
+		func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") },
+	}
+	for i, m := range material {
+		for copies := range rapid.IntRange(1, 3).Draw(r, "copies") {
+			style := rapid.SampledFrom(styles).Draw(r, "style")
+			// Some pieces share a file.
+			w[fmt.Sprint("f", (i+copies*7)%5)] += style(m) + "\n"
+		}
+	}
+	return w
+}
+
+// contents reads a tree's material by file, and the text around it.
+func contents(t testing.TB, w tree) (leaves []crawl.Leaf, around string) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(w)) {
+		edits, err := crawl.Rewrite([]byte(w[name]), crawl.Handler{Leaf: func(l crawl.Leaf) ([]byte, error) {
+			leaves = append(leaves, crawl.Leaf{Kind: l.Kind, Path: l.Path, Bytes: bytes.Clone(l.Bytes)})
+			return nil, nil
+		}})
+		if err != nil || len(edits) != 0 {
+			t.Fatal(err)
+		}
+		around += "\x00" + name + "\x00" + surroundings(t, w[name])
+	}
+	return leaves, around
+}
+
+// surroundings is a document with nothing in the place of its material.
+func surroundings(t testing.TB, doc string) string {
+	t.Helper()
+	edits, err := crawl.Rewrite([]byte(doc), crawl.Handler{Leaf: func(crawl.Leaf) ([]byte, error) { return []byte("-"), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := splice.Apply([]byte(doc), edits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func TestForests(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		before := forest(r, t)
+		after, _ := regenerate(t, before, plan.Rules{Unknown: plan.Replace, Validity: plan.Extend, Now: now})
+		old, textBefore := contents(t, before)
+		renewed, textAfter := contents(t, after)
+		if textBefore != textAfter {
+			r.Fatalf("something around the material changed:\n%q\n%q", textBefore, textAfter)
+		}
+		if len(old) != len(renewed) {
+			r.Fatalf("%d pieces of material became %d", len(old), len(renewed))
+		}
+		sameRelations(r, old, renewed)
+	})
+}
+
+// sameRelations checks the invariants with the standard library: what was equal is equal, what differed differs, what
+// signed what still does, and nothing old works with anything new.
+func sameRelations(r *rapid.T, old, renewed []crawl.Leaf) {
+	for i := range old {
+		if old[i].Kind != renewed[i].Kind {
+			r.Fatalf("a %s became a %s", old[i].Kind, renewed[i].Kind)
+		}
+		for j := range i {
+			if bytes.Equal(old[i].Bytes, old[j].Bytes) != bytes.Equal(renewed[i].Bytes, renewed[j].Bytes) {
+				r.Fatalf("copies at %s and %s", old[i].Path, old[j].Path)
+			}
+		}
+	}
+	wasPublic, isPublic := publics(r, old), publics(r, renewed)
+	for i, a := range old {
+		for j := range old {
+			was, is := relation(r, a, wasPublic[j]), relation(r, renewed[i], isPublic[j])
+			if was != is {
+				r.Fatalf("%s at %s and key at %s: was %+v, is %+v", a.Kind, a.Path, old[j].Path, was, is)
+			}
+			if crossed := relation(r, renewed[i], wasPublic[j]); crossed.signed || crossed.same {
+				if foreign := a.Kind == crawl.Token && bytes.Equal(a.Bytes, renewed[i].Bytes); !foreign {
+					r.Fatalf("new %s at %s works with an old key", a.Kind, a.Path)
+				}
+			}
+		}
+		if a.Kind == crawl.Certificate {
+			sameText(r, a.Bytes, renewed[i].Bytes)
+		}
+	}
+}
+
+// publics returns each leaf's public key, nil for tokens.
+func publics(r *rapid.T, leaves []crawl.Leaf) []any {
+	keys := make([]any, len(leaves))
+	for i, l := range leaves {
+		switch l.Kind {
+		case crawl.Certificate:
+			keys[i] = parsed(r, l.Bytes).PublicKey
+		case crawl.PrivateKey:
+			key, _, err := pki.ParsePrivateKey(l.Bytes)
+			if err != nil {
+				r.Fatal(err)
+			}
+			keys[i] = key.Public()
+		case crawl.PublicKey:
+			key, err := x509.ParsePKIXPublicKey(l.Bytes)
+			if err != nil {
+				r.Fatal(err)
+			}
+			keys[i] = key
+		}
+	}
+	return keys
+}
+
+type related struct{ same, signed bool }
+
+// relation says what a leaf has to do with a key.
+func relation(r *rapid.T, l crawl.Leaf, public any) related {
+	if public == nil {
+		return related{}
+	}
+	equal := func(key any) bool {
+		return key.(interface {
+			Equal(stdcrypto.PublicKey) bool
+		}).Equal(public)
+	}
+	switch l.Kind {
+	case crawl.Certificate:
+		c := parsed(r, l.Bytes)
+		issuer := &x509.Certificate{PublicKey: public}
+		return related{equal(c.PublicKey), issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil}
+	case crawl.Token:
+		parsed, err := token.Parse(l.Bytes)
+		return related{signed: err == nil && parsed.SignedBy(public)}
+	}
+	return related{same: equal(publics(r, []crawl.Leaf{l})[0])}
+}
+
+func parsed(r *rapid.T, der []byte) *x509.Certificate {
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return c
+}
+
+func sameText(r *rapid.T, old, renewed []byte) {
+	a, b := parsed(r, old), parsed(r, renewed)
+	if !bytes.Equal(a.RawSubject, b.RawSubject) || !bytes.Equal(a.RawIssuer, b.RawIssuer) || !slices.Equal(a.DNSNames, b.DNSNames) ||
+		a.KeyUsage != b.KeyUsage || a.IsCA != b.IsCA || a.NotAfter.Sub(a.NotBefore) != b.NotAfter.Sub(b.NotBefore) {
+		r.Fatalf("the text of %s changed", a.Subject)
+	}
+	if a.SerialNumber.Cmp(b.SerialNumber) == 0 || b.SerialNumber.Sign() <= 0 {
+		r.Fatalf("serial number of %s is %s", b.Subject, b.SerialNumber)
+	}
+	for i := range a.Extensions {
+		if !a.Extensions[i].Id.Equal(b.Extensions[i].Id) || a.Extensions[i].Critical != b.Extensions[i].Critical {
+			r.Fatalf("the extensions of %s changed", a.Subject)
+		}
+	}
+}

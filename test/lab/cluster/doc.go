@@ -15,7 +15,8 @@
 // kubeconfig, the custom resource definitions of OKD, OLM and Velero, OKD's etcd
 // prefix, names and paths. What is not:
 //
-//   - no operator runs, except a stand-in for OADP's (package oadp). The others'
+//   - no operator runs, except a stand-in for OADP's (package oadp), without which
+//     Velero does not start: it waits for a place to keep backups. The others'
 //     custom resources have the statuses of a healthy cluster ([ReportHealthy]);
 //   - no kubelet and no scheduler: pods stay pending, and the controller manager
 //     runs without the controller that would miss the node's heartbeats;

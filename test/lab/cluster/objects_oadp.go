@@ -18,8 +18,8 @@ const (
 	storageLocation = "default"
 	credentials     = "cloud-credentials"
 	credentialsKey  = "cloud"
-	// syncPeriod is how soon Velero on a new root sees the backups made on the
-	// old one; its own default is a minute.
+	// syncPeriod is below Velero's minute, so that a location that was synced just
+	// before a restart is synced again when Velero starts.
 	syncPeriod = 5 * time.Second
 )
 

@@ -27,6 +27,10 @@ import (
 // patience bounds each wait for a controller; a pass takes a few seconds.
 const patience = 90 * time.Second
 
+// veleroPeriod is how often Velero looks for backups in a store
+// (pkg/controller/backup_sync_controller.go), whatever the location's period says.
+const veleroPeriod = time.Minute
+
 // installPlugin gives a node's Velero its S3 plug-in.
 func installPlugin(t *testing.T, c *cluster.Cluster, plugin string) {
 	t.Helper()
@@ -64,7 +68,11 @@ func checkWorkloadMoves(t *testing.T, from, to *rest.Config) {
 		create(t, destination, "restores", restore)
 		awaitPhase(t, destination, "restores", restore.GetName(), "Completed")
 	}
-	t.Logf("synced and restored in %s", time.Since(start).Round(time.Millisecond))
+	took := time.Since(start).Round(time.Millisecond)
+	t.Logf("synced and restored in %s", took)
+	if took > veleroPeriod-10*time.Second {
+		t.Errorf("took %s: Velero had no location when it looked for backups first", took)
+	}
 	checkRestored(t, to)
 }
 

@@ -17,6 +17,9 @@
 // on and decides again. One event is one publish; several are one atomic batch, so that nobody ever sees half of a
 // decision. Readers recompute every hash and stop at the first link that does not hold.
 //
+// A history that was found damaged is closed for good. [Log.Restart] begins a new one with a journal.restarted event;
+// the old records stay in the stream, before it, for whoever wants to find out what happened.
+//
 // An acknowledged event has been synced to disk: [Open] refuses a server that acknowledges earlier.
 //
 // # How it is delivered

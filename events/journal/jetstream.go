@@ -182,6 +182,25 @@ func (j *JetStream) Append(ctx context.Context, cluster string, head Head, evs .
 	return records, nil
 }
 
+// Restart implements [Log].
+func (j *JetStream) Restart(ctx context.Context, cluster string, e event.Event) (Record, error) {
+	r, err := stampRestart(cluster, j.opts.Clock(), e)
+	if err != nil {
+		return r, err
+	}
+	last, err := j.upgrades.GetLastMsgForSubject(ctx, historyFilter(cluster))
+	if err != nil {
+		return r, fmt.Errorf("cannot find the history of %s: %w", cluster, err)
+	}
+	j.forget(cluster)
+	at, err := j.publish(ctx, cluster, last.Sequence, []Record{r})
+	if err != nil {
+		return r, err
+	}
+	j.note(cluster, end{r.Head(), at})
+	return r, nil
+}
+
 // position is the stream position of a head; [ErrConflict] when the history ends elsewhere.
 func (j *JetStream) position(ctx context.Context, cluster string, head Head) (uint64, error) {
 	if head.Sequence == 0 {

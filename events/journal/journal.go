@@ -42,6 +42,9 @@ type Log interface {
 	Read(ctx context.Context, cluster string, from uint64) iter.Seq2[Record, error]
 	// Watch is Read that goes on with what is appended until ctx ends.
 	Watch(ctx context.Context, cluster string, from uint64) iter.Seq2[Record, error]
+	// Restart begins a new history with e, a journal.restarted event, after the old one was found damaged. The old
+	// records stay in the store, but are not read any more.
+	Restart(ctx context.Context, cluster string, e event.Event) (Record, error)
 	// Clusters names the clusters that have a history, sorted.
 	Clusters(ctx context.Context) ([]string, error)
 }

@@ -88,6 +88,27 @@ func (m *Memory) Append(ctx context.Context, cluster string, head Head, evs ...e
 	return records, nil
 }
 
+// Restart implements [Log].
+func (m *Memory) Restart(_ context.Context, cluster string, e event.Event) (Record, error) {
+	r, err := stampRestart(cluster, m.clock(), e)
+	if err != nil {
+		return r, err
+	}
+	msg, err := historyMessage(cluster, r.Event)
+	if err != nil {
+		return r, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.history[cluster]) == 0 {
+		return r, fmt.Errorf("cannot find the history of %s", cluster)
+	}
+	m.history[cluster] = nil
+	m.put(cluster, msg)
+	m.touch()
+	return r, nil
+}
+
 // put adds a message to a history as it is. The caller holds the lock.
 func (m *Memory) put(cluster string, msg *nats.Msg) {
 	m.history[cluster] = append(m.history[cluster], m.upgrades.push(msg))

@@ -39,11 +39,17 @@ func (j *JetStream) history(ctx context.Context, cluster string, from, until uin
 	j.mu.Lock()
 	known := j.ends[cluster]
 	j.mu.Unlock()
-	if known.head.Sequence >= max(from, 1) {
+	start := known.position + 1
+	if known.head.Sequence >= max(from, 1) || known.position == 0 {
+		var err error
+		if start, err = j.beginning(ctx, cluster); err != nil {
+			yield(Record{}, err)
+			return
+		}
 		known = end{}
 	}
 	links := chain{known.head}
-	for msg, err := range j.messages(ctx, j.upgrades, historyFilter(cluster), known.position+1, until) {
+	for msg, err := range j.messages(ctx, j.upgrades, historyFilter(cluster), start, until) {
 		if err != nil {
 			yield(Record{}, err)
 			return
@@ -65,6 +71,18 @@ func (j *JetStream) history(ctx context.Context, cluster string, from, until uin
 			return
 		}
 	}
+}
+
+// beginning is the stream position from which a history has to be read: the last restart, if there was one.
+func (j *JetStream) beginning(ctx context.Context, cluster string) (uint64, error) {
+	restart, err := j.upgrades.GetLastMsgForSubject(ctx, restartFilter(cluster))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 1, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the beginning of the history of %s: %w", cluster, err)
+	}
+	return restart.Sequence, nil
 }
 
 // damaged says that a record of a history is not an event any more.

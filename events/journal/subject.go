@@ -32,6 +32,11 @@ const (
 // filters that are in flight as strings, so there must be one spelling.
 func historyFilter(cluster string) string { return rootUpgrades + "." + cluster + ".>" }
 
+// restartFilter matches the records that begin a cluster's history anew.
+func restartFilter(cluster string) string {
+	return rootUpgrades + "." + cluster + ".*." + events.TypeJournalRestarted.Short()
+}
+
 // historySubject is the subject of an event of a history.
 func historySubject(cluster string, e event.Event) (string, error) {
 	if err := checkAddress(cluster, e); err != nil {

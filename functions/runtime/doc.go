@@ -23,5 +23,5 @@
 // Nothing is lost silently: what is refused, and what fails for good, is parked in the store with a typed reason.
 //
 // When the hash chain of a history does not hold, that cluster is closed: no decision is appended to it, everything
-// that arrives for it is parked as JournalCorrupt, and other clusters go on. The node finishes or reverts by itself.
+// that arrives for it is parked as JournalCorrupt, and other clusters go on, until the history is restarted. The node finishes or reverts by itself.
 package runtime

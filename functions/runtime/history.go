@@ -27,9 +27,13 @@ type history struct {
 	states [recent]upgrade.State // by ordinal modulo recent
 	index  map[identity]uint64   // ordinals of the events
 	facts  outbox
-	broken error     // the chain does not hold, or the history cannot be folded: final
+	first  string    // hash of the first record
+	broken error     // the chain does not hold, or the history cannot be folded; until it is restarted
 	timer  time.Time // what the cluster's timer was last set to by this process
 }
+
+// crowdPause is when to try again where the store cannot take an append just now.
+const crowdPause = 50 * time.Millisecond
 
 // identity is what makes an event the same event, as CloudEvents has it.
 type identity struct{ source, id string }
@@ -59,7 +63,9 @@ func newHistory(cluster string, log journal.Log) *history {
 // refresh reads what others have appended and says whether there was anything. The caller holds the lock.
 func (h *history) refresh(ctx context.Context) (grown bool, err error) {
 	if h.broken != nil {
-		return false, &errBroken{h.broken}
+		if restarted, err := h.reopen(ctx); err != nil || !restarted {
+			return false, errors.Join(&errBroken{h.broken}, err)
+		}
 	}
 	for r, err := range h.log.Read(ctx, h.cluster, h.state.Sequence+1) {
 		if chain := (*events.ChainError)(nil); errors.As(err, &chain) {
@@ -77,6 +83,21 @@ func (h *history) refresh(ctx context.Context) (grown bool, err error) {
 	return grown, nil
 }
 
+// reopen forgets everything if the history has been restarted since it was first read, and says whether it has.
+func (h *history) reopen(ctx context.Context) (restarted bool, err error) {
+	for r, err := range h.log.Read(ctx, h.cluster, 1) {
+		if err != nil {
+			return false, err
+		}
+		if restarted = r.Hash != h.first; restarted {
+			h.state, h.states, h.index = upgrade.New(h.cluster), [recent]upgrade.State{}, map[identity]uint64{}
+			h.facts, h.timer, h.first, h.broken = outbox{}, time.Time{}, "", nil
+		}
+		break
+	}
+	return restarted, nil
+}
+
 // learn takes the next record of the history.
 func (h *history) learn(r journal.Record) error {
 	state, err := h.state.Apply(r.Event, r.Hash)
@@ -86,6 +107,9 @@ func (h *history) learn(r journal.Record) error {
 	}
 	if err := h.facts.learn(r.Event); err != nil {
 		return err
+	}
+	if state.Sequence == 1 {
+		h.first = r.Hash
 	}
 	h.state = state
 	h.states[state.Sequence%recent] = state
@@ -97,10 +121,7 @@ func (h *history) learn(r journal.Record) error {
 func (h *history) at(ctx context.Context, n uint64) (upgrade.State, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.broken != nil {
-		return upgrade.State{}, &errBroken{h.broken}
-	}
-	if n > h.state.Sequence {
+	if n > h.state.Sequence || h.broken != nil {
 		if _, err := h.refresh(ctx); err != nil {
 			return upgrade.State{}, err
 		}
@@ -204,6 +225,13 @@ func (h *history) try(evs []event.Event) error {
 // again turns an answer that was given on an old head into a conflict, after reading on.
 func (h *history) again(ctx context.Context, err error) error {
 	grown, failed := h.refresh(ctx)
+	if failed == nil && !grown && errors.Is(err, journal.ErrConflict) {
+		// It has grown, but not after what is known here: it must be another history now.
+		if grown, failed = h.reopen(ctx); grown {
+			_, failed = h.refresh(ctx)
+		}
+		err = &journal.Later{After: crowdPause} // or the server is busy with other writers
+	}
 	switch {
 	case failed != nil:
 		return failed

@@ -136,6 +136,9 @@ func (r *Runtime) judge(ctx context.Context, t task, e event.Event, err error) e
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
+	if later := (*journal.Later)(nil); errors.As(err, &later) {
+		return err
+	}
 	if retry := (*functions.Retry)(nil); errors.As(err, &retry) {
 		return r.wait(ctx, t, e, retry)
 	}

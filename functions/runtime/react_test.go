@@ -225,7 +225,7 @@ func TestPastEventsAreNotHandledAgain(t *testing.T) {
 	})
 }
 
-// TestBrokenChain: a damaged history is closed, others are not.
+// TestBrokenChain: a damaged history is closed until it is restarted; others are not.
 func TestBrokenChain(t *testing.T) {
 	store := embedded(t)
 	stop := start(t, newRuntime(store, goodHandlers()).Run)
@@ -250,6 +250,14 @@ func TestBrokenChain(t *testing.T) {
 		if p.Reason != events.ReasonJournalCorrupt {
 			t.Errorf("parked as %s: %s", p.Reason, p.Detail)
 		}
+	}
+	restart := events.New(events.TypeJournalRestarted, "restart", cluster, "runtime", "u3", events.JournalRestarted{Quarantined: "old", Message: "damaged"})
+	if _, err := store.Restart(ctx, cluster, restart); err != nil {
+		t.Fatal(err)
+	}
+	submit(t, store, "users", requested("u3", events.StagePrep))
+	if got := until(t, store, events.TypeSeedpullRequested); len(got) != 5 || got[0].ID() != "restart" {
+		t.Errorf("the restarted history is %v", story(got))
 	}
 	other := events.New(events.TypeUpgradeRequested, "r", "edge-2", "users/alice", "u1", example(events.TypeUpgradeRequested))
 	submit(t, store, "users", other)

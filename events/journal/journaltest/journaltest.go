@@ -38,6 +38,7 @@ func Contract(t *testing.T, open func(t *testing.T) *Store) {
 		"watch goes on with what is appended":        watch,
 		"a flipped bit breaks the chain":             flippedBit,
 		"a forged record breaks the chain":           forged,
+		"a damaged history is restarted":             restarted,
 		"a history survives a crash":                 survives,
 		"export and import keep every hash":          export,
 		"subscribe delivers its types in order":      subscribeInOrder,

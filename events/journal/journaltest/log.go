@@ -230,6 +230,32 @@ func broken(t *testing.T, s *Store, want uint64) {
 	}
 }
 
+func restarted(t *testing.T, s *Store) {
+	restart := events.New(events.TypeJournalRestarted, "restart", "edge-1", "runtime", "u1", events.JournalRestarted{Quarantined: "old", Message: "damaged"})
+	if _, err := s.Restart(within(t), "edge-1", restart); err == nil {
+		t.Error("a history that does not exist was restarted")
+	}
+	grow(t, s, "edge-1", journal.Head{}, 2)
+	e := request("edge-1", "forged")
+	e.SetExtension(events.ExtSequence, fmt.Sprintf("%020d", 3))
+	e.SetExtension(events.ExtPrevHash, "00")
+	s.Forge(t, "edge-1", e)
+	broken(t, s, 3)
+	if _, err := s.Restart(within(t), "edge-1", request("edge-1", "x")); err == nil {
+		t.Error("a history was restarted with a request")
+	}
+	first, err := s.Restart(within(t), "edge-1", restart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := grow(t, s, "edge-1", first.Head(), 2)
+	for _, log := range []func() journal.Log{func() journal.Log { return s }, func() journal.Log { return s.Reopen(t) }} {
+		if all := read(t, log(), "edge-1", 1); len(all) != 3 || all[0].Hash != first.Hash || all[2].Head() != head {
+			t.Errorf("%d records: %v", len(all), all)
+		}
+	}
+}
+
 func survives(t *testing.T, s *Store) {
 	head := grow(t, s, "edge-1", journal.Head{}, 3)
 	again := s.Reopen(t)

@@ -37,21 +37,32 @@ func (i *importer) commit(ctx context.Context) error {
 }
 
 // completeRepo makes the unpacked objects a repository. Its configuration is not the seed's: that one could name a
-// parent repository or hooks of another system.
-func completeRepo(repo string) error {
-	config, err := os.ReadFile(filepath.Join(repo, "config"))
+// parent repository of another system. Everything is reached through the root: any of it may be a link.
+func completeRepo(dir string) error {
+	repo, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer repo.Close()
+	config, err := repo.ReadFile("config")
 	if err != nil {
 		return &Error{events.ReasonSeedFormat, fmt.Errorf("%s holds no repository: %w", seed.FileOstree, err)}
 	}
 	if !bareMode.Match(config) {
 		return &Error{events.ReasonSeedFormat, fmt.Errorf("the repository in %s is not of mode bare", seed.FileOstree)}
 	}
+	if st, err := repo.Lstat("objects"); err != nil || !st.IsDir() {
+		return &Error{events.ReasonSeedFormat, fmt.Errorf("the repository in %s has no objects", seed.FileOstree)}
+	}
 	for _, dir := range []string{"refs/heads", "refs/mirrors", "refs/remotes", "tmp/cache", "extensions", "state"} {
-		if err := os.MkdirAll(filepath.Join(repo, dir), 0o755); err != nil {
+		if err := repo.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(repo, "config"), []byte("[core]\nrepo_version=1\nmode=bare\n"), 0o644)
+	if err := repo.Remove("config"); err != nil {
+		return err
+	}
+	return repo.WriteFile("config", []byte("[core]\nrepo_version=1\nmode=bare\n"), 0o644)
 }
 
 var bareMode = regexp.MustCompile(`(?m)^mode=bare$`)
@@ -126,7 +137,7 @@ func (i *importer) etc(ctx context.Context) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := i.unpackGzip(ctx, f, etc, archive.UnpackOptions{Prefix: "etc"}); err != nil {
+	if err := i.unpackGzip(ctx, f, etc, archive.UnpackOptions{Prefix: "etc"}); err != nil {
 		return fmt.Errorf("cannot unpack %s: %w", seed.FileEtc, err)
 	}
 	if err := removeDeleted(etc, string(i.small[seed.FileEtcDeletions])); err != nil {

@@ -221,6 +221,10 @@ func TestForgedSeeds(t *testing.T) {
 		}, events.ReasonSeedUnsafe, "evil"},
 		"deletions lead out": {func(f *forged) { f.files[seed.FileEtcDeletions] = []byte("/etc/../usr/lib/os-release\n") },
 			events.ReasonSeedUnsafe, "os-release"},
+		"repository's configuration is a link": {func(f *forged) {
+			f.files[seed.FileOstree] = tgz(t, tar.Header{Name: "./config", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"},
+				tar.Header{Name: "./objects/", Typeflag: tar.TypeDir})
+		}, events.ReasonSeedFormat, "holds no repository"},
 		"no repository": {func(f *forged) { f.files[seed.FileOstree] = tgz(t) }, events.ReasonSeedFormat, "holds no repository"},
 		"repository without objects": {func(f *forged) {
 			f.files[seed.FileOstree] = repack(t, f.files[seed.FileOstree], func(name string, data []byte) []byte {

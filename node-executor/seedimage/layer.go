@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,7 +71,7 @@ func (i *importer) layer(ctx context.Context, info types.BlobInfo) error {
 	defer in.stall.Stop()
 	verifier := info.Digest.Verifier()
 	raw := bufio.NewReaderSize(io.TeeReader(in, verifier), 1<<20)
-	if err := i.unpackLayer(ctx, raw, in); err != nil {
+	if err := i.unpackLayer(ctx, raw); err != nil {
 		return err
 	}
 	if _, err := io.Copy(io.Discard, raw); err != nil {
@@ -82,13 +83,13 @@ func (i *importer) layer(ctx context.Context, info types.BlobInfo) error {
 	return nil
 }
 
-func (i *importer) unpackLayer(ctx context.Context, raw *bufio.Reader, in *meter) error {
+func (i *importer) unpackLayer(ctx context.Context, raw *bufio.Reader) error {
 	plain, err := decompress(raw)
 	if err != nil {
-		return fmt.Errorf("%w: %w", archive.ErrDamaged, err)
+		return damage(err)
 	}
 	defer plain.Close()
-	checked := &checkedReader{in: in, plain: plain}
+	checked := checkedReader{plain}
 	if err := i.files(ctx, checked); err != nil {
 		return err
 	}
@@ -143,13 +144,10 @@ func (i *importer) files(ctx context.Context, r io.Reader) error {
 func (i *importer) file(ctx context.Context, name string, content io.Reader) error {
 	switch {
 	case name == seed.FileOstree:
-		stats, err := i.unpackGzip(ctx, content, i.repo(), archive.UnpackOptions{Accept: ofRepository})
-		i.result.Objects = stats.Entries
-		return err
+		return i.unpackGzip(ctx, content, i.repo(), archive.UnpackOptions{Accept: i.ofRepository})
 	case name == seed.FileVar:
 		dir := filepath.Join(i.Host.Stateroot(i.Stateroot), "var")
-		_, err := i.unpackGzip(ctx, content, dir, archive.UnpackOptions{Prefix: "var"})
-		return err
+		return i.unpackGzip(ctx, content, dir, archive.UnpackOptions{Prefix: "var"})
 	case name == seed.FileEtc: // its place does not exist before the deployment
 		return spool(filepath.Join(i.scratch(), name), content)
 	case isSmall(name):
@@ -164,9 +162,15 @@ func (i *importer) file(ctx context.Context, name string, content io.Reader) err
 }
 
 // ofRepository accepts the objects and the configuration of an ostree repository. The seed's refs would repoint those of
-// the node.
-func ofRepository(name string) bool {
-	return name == "config" || name == "objects" || strings.HasPrefix(name, "objects/")
+// the node. Objects are files such as objects/01/23….file.
+func (i *importer) ofRepository(name string) bool {
+	if !strings.HasPrefix(name, "objects/") {
+		return name == "config" || name == "objects"
+	}
+	if path.Ext(name) != "" {
+		i.result.Objects++
+	}
+	return true
 }
 
 func isSmall(name string) bool {
@@ -178,20 +182,20 @@ func isSmall(name string) bool {
 }
 
 // unpackGzip unpacks a compressed archive as far as the disk can spare.
-func (i *importer) unpackGzip(ctx context.Context, r io.Reader, dir string, o archive.UnpackOptions) (archive.Stats, error) {
+func (i *importer) unpackGzip(ctx context.Context, r io.Reader, dir string, o archive.UnpackOptions) error {
 	plain, err := gzip.NewReader(r)
 	if err != nil {
-		return archive.Stats{}, fmt.Errorf("%w: %w", archive.ErrDamaged, err)
+		return damage(err)
 	}
 	defer plain.Close()
 	o.MaxBytes = i.budget
-	checked := &checkedReader{plain: plain}
+	checked := checkedReader{plain}
 	stats, err := archive.Unpack(ctx, checked, dir, o)
 	i.budget = max(i.budget-stats.Bytes, 1)
 	if err == nil {
 		_, err = io.Copy(io.Discard, checked)
 	}
-	return stats, err
+	return err
 }
 
 func spool(path string, content io.Reader) error {
@@ -218,7 +222,6 @@ type meter struct {
 	blob     io.Reader
 	stall    *time.Timer
 	reported int64
-	failed   bool
 }
 
 func (m *meter) Read(p []byte) (int, error) {
@@ -231,7 +234,6 @@ func (m *meter) Read(p []byte) (int, error) {
 		m.Progress(Progress{Step: "download", Done: m.result.Bytes, Total: m.remote.info.Bytes})
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		m.failed = true
 		if cause := context.Cause(m.ctx); cause != nil {
 			err = cause
 		}
@@ -240,27 +242,39 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unreachable marks an error of a transfer, unless the caller ended it or the registry said what is wrong.
+// transferErrors are what a transfer may end with, besides the end of its content.
+var transferErrors = []error{
+	context.Canceled, registry.ErrUnauthorized, registry.ErrNotFound, registry.ErrUnreachable,
+}
+
+func isTransfer(err error) bool {
+	return slices.ContainsFunc(transferErrors, func(known error) bool { return errors.Is(err, known) })
+}
+
+// unreachable marks an error of a transfer, unless the caller ended it or the registry said what is wrong. The cause
+// becomes text: an unexpected end of the transfer is no unexpected end of the archive in it.
 func unreachable(err error) error {
-	classified := registry.Classify(err)
-	for _, known := range []error{context.Canceled, registry.ErrUnauthorized, registry.ErrNotFound, registry.ErrUnreachable} {
-		if errors.Is(classified, known) {
-			return classified
-		}
+	if classified := registry.Classify(err); isTransfer(classified) && !errors.Is(classified, registry.ErrUnreachable) {
+		return classified
 	}
-	return fmt.Errorf("%w: %w", registry.ErrUnreachable, err)
+	return fmt.Errorf("%w: %v", registry.ErrUnreachable, err)
 }
 
-// checkedReader marks the errors of a decompressor as damage, apart from those that its source caused.
-type checkedReader struct {
-	in    *meter // nil when the source is a checkedReader itself
-	plain io.Reader
+// damage marks an error of a decompressor, unless the transfer below it caused it.
+func damage(err error) error {
+	if errors.Is(err, archive.ErrDamaged) || isTransfer(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", archive.ErrDamaged, err)
 }
 
-func (c *checkedReader) Read(p []byte) (int, error) {
+// checkedReader is a decompressor whose errors say that its source is damaged.
+type checkedReader struct{ plain io.Reader }
+
+func (c checkedReader) Read(p []byte) (int, error) {
 	n, err := c.plain.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, archive.ErrDamaged) && (c.in == nil || !c.in.failed) {
-		err = fmt.Errorf("%w: %w", archive.ErrDamaged, err)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = damage(err)
 	}
 	return n, err
 }

@@ -114,7 +114,7 @@ func (s *Sysroot) Commit(t testing.TB, version string, files map[string]string) 
 			t.Fatal(err)
 		}
 	}
-	for _, dir := range []string{"sysroot", "boot", "var"} {
+	for _, dir := range []string{"sysroot", "boot", "var", "run", "proc", "dev"} {
 		if err := os.Mkdir(filepath.Join(tree, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}

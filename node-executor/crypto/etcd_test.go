@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +26,8 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
+	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
 
 // stored encodes an object as the API server stores it.
@@ -80,6 +84,10 @@ const (
 	machineKey    = "/kubernetes.io/machineconfiguration.openshift.io/machineconfigs/00-worker"
 	nodeKey       = "/kubernetes.io/minions/sno-seed"
 	bystanderKey  = "/kubernetes.io/configmaps/ns/bystander"
+	kubeadminKey  = "/kubernetes.io/secrets/kube-system/kubeadmin"
+
+	notBefore = "auth.openshift.io/certificate-not-before"
+	notAfter  = "auth.openshift.io/certificate-not-after"
 )
 
 // objects are what the API server of the small cluster stored.
@@ -87,7 +95,9 @@ func (s small) objects(t testing.TB) map[string]string {
 	b64 := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name, Namespace: "ns"} }
 	return map[string]string{
-		tlsKey: stored(t, "Secret", &corev1.Secret{ObjectMeta: meta("tls"), Data: map[string][]byte{
+		tlsKey: stored(t, "Secret", &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "tls", Annotations: map[string]string{
+			notBefore: cryptotest.Begin.Format(time.RFC3339), notAfter: cryptotest.End.Format(time.RFC3339), "other": "2026-01-02T03:04:05Z",
+		}}, Data: map[string][]byte{
 			"tls.crt": []byte(s.tree["pki/tls.crt"]), "tls.key": []byte(s.tree["pki/tls.key"]), "other": {0, 1, 2, 255},
 		}}),
 		tokenKey: stored(t, "Secret", &corev1.Secret{ObjectMeta: meta("sa-token"), Data: map[string][]byte{
@@ -104,7 +114,8 @@ func (s small) objects(t testing.TB) map[string]string {
 			`{"path":"/b","contents":{"source":"data:,` + percent(s.tree["pki/ca.crt"]) + `"}},` +
 			`{"path":"/c","contents":{"compression":"gzip","source":"data:;base64,` + b64(gzipped(t, s.tree["pki/ca.crt"])) + `"}},` +
 			`{"path":"/d","contents":{"inline":"` + strings.ReplaceAll(s.tree["pki/ca.crt"], "\n", `\n`) + `"}}]}}}}`,
-		nodeKey: stored(t, "Node", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "sno-seed", Labels: map[string]string{"kubernetes.io/hostname": "sno-seed"}}}),
+		nodeKey:      stored(t, "Node", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "sno-seed", Labels: map[string]string{"kubernetes.io/hostname": "sno-seed"}}}),
+		kubeadminKey: stored(t, "Secret", &corev1.Secret{ObjectMeta: meta("kubeadmin"), Data: map[string][]byte{"kubeadmin": []byte("hash of the seed's password")}}),
 		bystanderKey: stored(t, "ConfigMap", &corev1.ConfigMap{ObjectMeta: meta("bystander"), Data: map[string]string{
 			"words": "nothing to see in here",
 		}}),
@@ -136,6 +147,7 @@ func TestEtcd(t *testing.T) {
 			config := configure(t, dir, plan.Rules{
 				Validity: plan.Extend, Now: now,
 				Renames: rename.Rules{rename.Hostname("sno-seed", "sno-target"), rename.Domain("seed.example", "target.example")},
+				Set:     []scan.Set{{Site: site.Ref{Store: site.Etcd, Name: kubeadminKey}, Field: "data[kubeadmin]", Value: []byte("another")}},
 			})
 			config.Etcd = etcd.DataDir{Dir: data, Programs: programs, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}}
 			summary, err := crypto.Regenerate(t.Context(), config)
@@ -144,8 +156,8 @@ func TestEtcd(t *testing.T) {
 			}
 			after := read(t, dir)
 			s.consistent(t, after)
-			if got := summary.Sites["etcd"]; got != 7 {
-				t.Errorf("got %d changes in etcd, want 7: five objects, and one created and one deleted for the renamed node", got)
+			if got := summary.Sites["etcd"]; got != 8 {
+				t.Errorf("got %d changes in etcd, want 8: six objects, and one created and one deleted for the renamed node", got)
 			}
 			checkStored(t, programs[minor], data, after, before, revisions)
 			if now, err := etcd.Minor(filepath.Join(data, "member", "snap", "db")); err != nil || now != minor {
@@ -176,6 +188,15 @@ func checkStored(t *testing.T, program, data string, files tree, before map[stri
 		if !bytes.Equal(secret.Data["other"], []byte{0, 1, 2, 255}) {
 			t.Error("secret's other data changed")
 		}
+		want := map[string]string{
+			notBefore: now.Format(time.RFC3339), notAfter: now.Add(cryptotest.End.Sub(cryptotest.Begin)).Format(time.RFC3339), "other": "2026-01-02T03:04:05Z",
+		}
+		if diff := cmp.Diff(want, secret.Annotations); diff != "" {
+			t.Errorf("annotations do not agree with the certificate:\n%s", diff)
+		}
+		if admin := decoded(t, get(kubeadminKey), &corev1.Secret{}); string(admin.Data["kubeadmin"]) != "another" {
+			t.Error("the administrator's password was not set")
+		}
 		if token := decoded(t, get(tokenKey), &corev1.Secret{}); string(token.Data["token"]) != files["sa/token"] {
 			t.Error("token in secret differs from the file's")
 		}
@@ -183,9 +204,9 @@ func checkStored(t *testing.T, program, data string, files tree, before map[stri
 		if bundle.Data["ca-bundle.crt"] != files["pki/bundle.pem"] || gunzipped(t, bundle.BinaryData["bundle.gz"]) != files["pki/bundle.pem"] {
 			t.Error("bundle in config map differs from the file's")
 		}
-		want := strings.ReplaceAll(handwritten(files), "seed.example", "target.example")
-		if got := decoded(t, get(kubeconfigKey), &corev1.ConfigMap{}).Data["kubeconfig"]; got != want {
-			t.Errorf("got kubeconfig\n%s\nwant\n%s", got, want)
+		renamedConfig := strings.ReplaceAll(handwritten(files), "seed.example", "target.example")
+		if got := decoded(t, get(kubeconfigKey), &corev1.ConfigMap{}).Data["kubeconfig"]; got != renamedConfig {
+			t.Errorf("got kubeconfig\n%s\nwant\n%s", got, renamedConfig)
 		}
 		checkMachineConfig(t, get(machineKey), files["pki/ca.crt"])
 		renamed := strings.Replace(nodeKey, "sno-seed", "sno-target", 1)

@@ -14,6 +14,8 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
+	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
 
 // A client of the old cluster trusts its authority. With the authority's key kept, the new cluster's serving
@@ -164,6 +166,7 @@ func TestRulesThatDoNotFitAreRefused(t *testing.T) {
 		{"key of nobody", plan.Rules{KeepKeys: []plan.KeepKey{{CommonName: "nobody", Key: cryptotest.EC(t)}}}, "no certificate with that name"},
 		{"certificate of nobody", plan.Rules{KeepCertificates: []plan.KeepCertificate{{Certificate: unused}}}, "no certificate has that name"},
 		{"certificate whose key is here", plan.Rules{KeepCertificates: []plan.KeepCertificate{{CommonName: "leaf", Certificate: unused}}}, "keep the key instead"},
+		{"value without a place", plan.Rules{Set: []scan.Set{{Site: site.Ref{Store: site.File, Name: "/etc/nowhere"}, Value: []byte("x")}}}, "cannot be set"},
 		{"key named twice", plan.Rules{KeepKeys: []plan.KeepKey{{CommonName: "ca", Key: cryptotest.EC(t)}, {CommonName: "ca", Key: cryptotest.EC(t)}}}, "two rules"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -205,6 +208,17 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 				t.Error("what is not understood changed")
 			}
 		})
+	}
+}
+
+func TestSetFile(t *testing.T) {
+	s := newSmall(t)
+	foreign := cryptotest.Authority(t, "of the seed's registry", cryptotest.EC(t))
+	s.tree["pull-secret.json"] = foreign.PEM() // would be refused as unknown
+	after, _ := regenerate(t, s.tree, plan.Rules{Set: []scan.Set{{Site: site.Ref{Store: site.File, Name: "/etc/pull-secret.json"}, Value: []byte("{}")}}})
+	s.consistent(t, after)
+	if got := after["pull-secret.json"]; got != "{}" {
+		t.Errorf("got %q", got)
 	}
 }
 

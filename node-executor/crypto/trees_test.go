@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +50,7 @@ func (s small) consistent(t testing.TB, after tree) {
 	leaf := certificate(t, after["pki/tls.crt"])
 	verifies(t, leaf, after["pki/bundle.pem"])
 	verifies(t, leaf, after["pki/ca.crt"])
+	openssl(t, after["pki/bundle.pem"], after["pki/tls.crt"])
 	if _, err := tls.X509KeyPair([]byte(after["pki/tls.crt"]), []byte(after["pki/tls.key"])); err != nil {
 		t.Errorf("leaf and key are no pair: %v", err)
 	}
@@ -75,6 +78,16 @@ func (s small) consistent(t testing.TB, after tree) {
 		t.Error("a file without material changed")
 	}
 	noOldKeys(t, s.tree, after)
+}
+
+// openssl asks another implementation whether the leaf leads to the bundle.
+func openssl(t testing.TB, bundle, leaf string) {
+	t.Helper()
+	dir := tree{"bundle": bundle, "leaf": leaf}.write(t)
+	out, err := exec.CommandContext(t.Context(), "openssl", "verify", "-no_check_time", "-CAfile", filepath.Join(dir, "bundle"), filepath.Join(dir, "leaf")).CombinedOutput()
+	if err != nil {
+		t.Errorf("openssl: %v: %s", err, out)
+	}
 }
 
 func body(t testing.TB, text string) []byte {

@@ -67,6 +67,9 @@ type Finding struct {
 type Handler struct {
 	// Leaf returns what stands in the leaf's place from now on: DER or a token. Nil keeps it.
 	Leaf func(Leaf) ([]byte, error)
+	// Field is shown each string of a stored object before it is looked into, with its path, such as
+	// data[tls.crt]. With ok, the returned value takes its place unread.
+	Field func(path string, value []byte) (replacement []byte, ok bool)
 	// Text returns edits of a stretch of plain text that is not material.
 	Text func(path string, text []byte) []splice.Edit
 	// Layer is shown each decoded document, outermost first.

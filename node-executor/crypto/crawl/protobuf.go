@@ -141,6 +141,11 @@ func (w wireWalk) field(value []byte, field fieldSchema, path string) ([]splice.
 	case field.message != nil:
 		return w.message(value, schemaOf(field.message), path)
 	case field.text:
+		if w.h.Field != nil {
+			if replacement, ok := w.h.Field(path, value); ok {
+				return []splice.Edit{{Start: 0, End: len(value), Text: replacement}}, nil
+			}
+		}
 		return w.document(value, path, w.depth+1)
 	}
 	return nil, nil

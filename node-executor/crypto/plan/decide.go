@@ -109,6 +109,9 @@ func (p *Plan) reportUnread() {
 		}
 		report(f.Site.String()+f.Path, "%s (%s)", f.Reason, f.Detail)
 	}
+	for _, set := range p.scan.Unset {
+		p.problem(set.Site.String(), "cannot be set: there is no %q", set.Field)
+	}
 	for _, u := range p.scan.Graph.Unread {
 		report := p.note
 		if u.Kind == "private key" {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
+	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
 
@@ -81,6 +82,8 @@ type Rules struct {
 	// Orphans is for private keys with a certificate whose issuer's key is not here: Refuse or Keep. Kept
 	// keys are shared by all clusters made from one seed.
 	Orphans Policy
+	// Set gives values a new content.
+	Set []scan.Set
 	// Drop are patterns (path.Match) of etcd keys to be deleted.
 	Drop []string
 }

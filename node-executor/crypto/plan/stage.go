@@ -17,7 +17,7 @@ func (p *Plan) Stage(made *Issued) ([]site.Change, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot rewrite %s: %w", s.Ref, err)
 		}
-		before := site.HashOf(s.Content)
+		before := s.Before
 		moved := site.Ref{Store: s.Store, Name: p.newName(s.Ref)}
 		switch {
 		case moved != s.Ref:
@@ -53,5 +53,12 @@ func (p *Plan) rewrite(made *Issued, s site.Site) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return splice.Apply(s.Content, edits)
+	if len(edits) == 0 {
+		return s.Content, nil
+	}
+	after, err := splice.Apply(s.Content, edits)
+	if err != nil {
+		return nil, err
+	}
+	return annotateValidity(after)
 }

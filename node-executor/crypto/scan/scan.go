@@ -25,22 +25,31 @@ type Result struct {
 	Findings []Finding
 	Sites    []site.Site       // those that hold material or a name that is renamed
 	Dropped  []site.Change     // those that will be deleted, unread
+	Unset    []Set             // values for which there is no place
 	Names    map[site.Ref]bool // every site there is
 	Bytes    int64
+
+	made map[int]bool // values set, by their index
 }
 
 // Options says what a scan looks for besides material.
 type Options struct {
 	Renames rename.Rules            // text that they would change makes a site worth keeping
 	Drop    func(ref site.Ref) bool // sites to be deleted; nil drops none
+	Set     []Set                   // values to be replaced, before anything else is done
 }
 
 // Scan reads the sources. A site that cannot be understood is a finding, one that cannot be read an error.
 func Scan(ctx context.Context, sources []site.Source, options Options) (*Result, error) {
-	r := &Result{Graph: graph.New(), Names: map[site.Ref]bool{}}
+	r := &Result{Graph: graph.New(), Names: map[site.Ref]bool{}, made: map[int]bool{}}
 	for _, source := range sources {
 		if err := source.Walk(ctx, func(s site.Site) error { return r.add(s, options) }); err != nil {
 			return nil, err
+		}
+	}
+	for i, set := range options.Set {
+		if !r.made[i] {
+			r.Unset = append(r.Unset, set)
 		}
 	}
 	r.Graph.Relate()
@@ -58,8 +67,13 @@ func (r *Result) add(s site.Site, options Options) error {
 	if s.TooLarge {
 		r.Findings = append(r.Findings, Finding{s.Ref, crawl.Finding{Reason: crawl.TooDeep, Detail: "file too large", Serious: true}})
 	}
-	touched := renames.Apply(s.Name) != s.Name
-	_, err := crawl.Rewrite(s.Content, crawl.Handler{
+	s.Before = site.HashOf(s.Content)
+	set, err := r.set(&s, options.Set)
+	if err != nil {
+		return fmt.Errorf("cannot set values of %s: %w", s.Ref, err)
+	}
+	touched := set || renames.Apply(s.Name) != s.Name
+	_, err = crawl.Rewrite(s.Content, crawl.Handler{
 		Leaf: func(leaf crawl.Leaf) ([]byte, error) {
 			touched = true
 			r.Graph.Add(s.Ref.String(), leaf)

@@ -56,6 +56,8 @@ func (r Ref) String() string { return string(r.Store) + ":" + r.Name }
 type Site struct {
 	Ref
 	Content []byte
+	// Before is the hash of what is stored, when Content has been changed since.
+	Before Hash
 	// TooLarge is set, and Content empty, for a file that is too large to be opened and mentions a private key.
 	TooLarge bool
 }

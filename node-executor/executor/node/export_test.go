@@ -1,0 +1,15 @@
+package node
+
+import (
+	"log/slog"
+
+	"github.com/reroot-dev/reroot/node-executor/executor"
+	"github.com/reroot-dev/reroot/node-executor/host"
+	"github.com/reroot-dev/reroot/node-executor/step"
+)
+
+// Parts are the real parts of a node, for a test that puts its own in the place of those that need a cluster.
+func Parts(c Config, log *slog.Logger) step.Node { return parts(c, log) }
+
+// NewMachine is the real machine.
+func NewMachine() executor.Machine { return machine{host.New(host.Options{})} }

@@ -150,6 +150,35 @@ func failed(t *testing.T, s *Store) {
 	}
 }
 
+func slow(t *testing.T, s *Store) {
+	head := grow(t, s, "edge-1", journal.Head{}, 1)
+	came := make(chan string, 10)
+	for range 2 { // the second one would get what the first is taken to have lost
+		running(t, func(ctx context.Context) error {
+			return s.Subscribe(ctx, "f", nil, func(ctx context.Context, d journal.Delivery) error {
+				came <- d.Event.ID()
+				if d.Event.ID() == "edge-1-1" {
+					select {
+					case <-time.After(slowly):
+					case <-ctx.Done():
+					}
+					came <- "done"
+				}
+				return ctx.Err()
+			})
+		})
+	}
+	for _, want := range []string{"edge-1-1", "done"} {
+		if got := next(t, came); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	grow(t, s, "edge-1", head, 1)
+	if got := next(t, came); got != "edge-1-2" {
+		t.Errorf("got %s again", got)
+	}
+}
+
 func shared(t *testing.T, s *Store) {
 	const n = 40
 	came := make(chan journal.Delivery, 2*n)

@@ -25,7 +25,10 @@ type Store struct {
 	Post func(t *testing.T, cluster, origin string, header map[string]string, body []byte)
 }
 
-// Contract runs the contract. Open returns a new, empty store whose redeliveries after a crash come within seconds; it
+// slowly is how long the slow handler runs: longer than a store under test waits before it takes a delivery for lost.
+const slowly = 2500 * time.Millisecond
+
+// Contract runs the contract. Open returns a new, empty store that takes a delivery for lost after a second or two; it
 // cleans up by itself.
 func Contract(t *testing.T, open func(t *testing.T) *Store) {
 	for name, test := range map[string]func(*testing.T, *Store){
@@ -47,6 +50,7 @@ func Contract(t *testing.T, open func(t *testing.T) *Store) {
 		"what was acknowledged does not come again":  acknowledged,
 		"later lets the ones behind pass":            later,
 		"an error comes again":                       failed,
+		"a slow handler keeps its delivery":          slow,
 		"two subscribers share the work":             shared,
 		"the inbox delivers what was submitted":      inbox,
 		"the inbox delivers structured mode":         structured,

@@ -54,22 +54,21 @@ func (c *choice[T]) Set(s string) error {
 	return nil
 }
 
-// encode writes v as JSON, indented or in one line, or YAML.
+// encode writes v as JSON, indented or in one line, or as YAML.
 func encode(w io.Writer, f format, v any) error {
-	var b []byte
 	var err error
-	switch f {
-	case asYAML:
-		b, err = yaml.Marshal(v)
-	case asNDJSON:
-		b, err = json.Marshal(v)
-		b = append(b, '\n')
-	default:
-		b, err = json.MarshalIndent(v, "", "  ")
-		b = append(b, '\n')
-	}
-	if err == nil {
-		_, err = w.Write(b)
+	if f == asYAML {
+		var b []byte
+		if b, err = yaml.Marshal(v); err == nil {
+			_, err = w.Write(b)
+		}
+	} else {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		if f != asNDJSON {
+			enc.SetIndent("", "  ")
+		}
+		err = enc.Encode(v)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot write the answer: %w", err)

@@ -161,7 +161,7 @@ func (a *app) read(file string) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(in, maxFile+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("cannot read %s: %w", file, err)
+		return nil, wrong("read "+file, "name a file that exists and may be read", "%v", err)
 	case len(b) > maxFile:
 		return nil, wrong("read "+file, "give a file that describes one upgrade", "it has more than %d bytes", maxFile)
 	case documents(b) > 1:

@@ -1,0 +1,136 @@
+package cli_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/events/upgrade/upgradetest"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write what the commands print now into testdata; commit it only if you understand the difference")
+
+// golden compares what a command printed with testdata.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	file = filepath.Join("testdata", file)
+	if *rewrite {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+// TestFinishedUpgrade reads one finished upgrade in every way.
+func TestFinishedUpgrade(t *testing.T) {
+	w := newWorld(t, minutes()).tell(edge, upID, upgradetest.GoodPath...).tell(edge, upID, finalization...)
+	for name, line := range map[string]string{
+		"get":                "get",
+		"get-wide":           "get -o wide",
+		"get-name":           "get -o name",
+		"get-one-yaml":       "get edge-1 -o yaml",
+		"get-json":           "get -o json",
+		"events":             "events",
+		"events-type-wide":   "events --type node.pivot.requested --type dev.reroot.idle.reached.v1 -o wide",
+		"events-since":       "events to-4 --since 2026-11-22T12:24:30Z",
+		"events-since-ago":   "events --since 35m30s",
+		"events-none-json":   "events --type stage.rejected -o json",
+		"events-json":        "events --type idle.reached -o json",
+		"events-yaml":        "events --type idle.reached -o yaml",
+		"events-ndjson":      "events --type upgrade.requested,idle.reached -o ndjson",
+		"timeline":           "timeline",
+		"replay-number":      "replay --until 7",
+		"replay-time":        "replay --until 2026-11-22T12:10:30Z -o json",
+		"replay-before":      "replay --until 2026-11-22T11:00:00Z",
+		"replay-beyond":      "replay --until 99",
+		"replay-wrong-until": "replay --until tomorrow",
+		"wait-prepared":      "wait to-4-19-3 --for prepared",
+		"wait-rolled-back":   "wait to-4-19-3 --for rolled-back,failed",
+		"wait-wrong":         "wait to-4-19-3 --for done",
+		"unknown-upgrade":    "wait to-5 --for idle",
+		"unknown-cluster":    "events --cluster edge-9",
+		"unknown-flag":       "get --ouput json",
+		"unknown-format":     "get -o xml",
+		"unknown-command":    "upgrade",
+		"unknown-type":       "events --type prep.done",
+		"unknown-color":      "get --color blue",
+		"follow-json":        "events -f -o json",
+		"dead-none":          "dead list",
+		"dead-none-json":     "dead list -o json",
+		"redrive-none":       "dead redrive 3f2a",
+	} {
+		t.Run(name, func(t *testing.T) { golden(t, name+".txt", w.reroot(line).String()) })
+	}
+	t.Run("export", func(t *testing.T) {
+		r := w.reroot("export")
+		if r.code != 0 || r.err != "" {
+			t.Errorf("%s", r)
+		}
+		golden(t, "history.ndjson", r.out)
+	})
+}
+
+// TestFleet reads several clusters, one of which failed.
+func TestFleet(t *testing.T) {
+	w := newWorld(t, minutes()).tell("edge-1", "first", upgradetest.GoodPath...).tell("edge-1", "first", finalization...).
+		tell("edge-1", "second", upgradetest.Until(events.TypePrecacheRequested)...).
+		tell("edge-2", "fails", failedRestore...).
+		tell("edge-3", "silent", slices.Concat(upgradetest.Until(events.TypeReconfigureRequested), []events.Type{events.TypeNodeOverdue})...)
+	for name, line := range map[string]string{
+		"fleet-get":               "get -o wide",
+		"fleet-ambiguous":         "events",
+		"fleet-rolled-back":       "timeline --cluster edge-2",
+		"fleet-earlier-upgrade":   "timeline first --cluster edge-1",
+		"fleet-wait-fails":        "wait fails --cluster edge-2 --for upgraded",
+		"fleet-wait-rolled-back":  "wait fails --cluster edge-2 --for rolled-back",
+		"fleet-wait-failed":       "wait fa --cluster edge-2 --for failed",
+		"fleet-wait-timeout":      "wait silent --cluster edge-3 --for upgraded --timeout 10ms",
+		"fleet-wait-earlier":      "wait first --cluster edge-1 --for idle",
+		"fleet-wait-idle-timeout": "wait fails --cluster edge-2 --for idle --timeout 10ms",
+	} {
+		t.Run(name, func(t *testing.T) { golden(t, name+".txt", w.reroot(line).String()) })
+	}
+}
+
+// TestExplain needs no event store.
+func TestExplain(t *testing.T) {
+	w := &world{t: t}
+	for name, line := range map[string]string{
+		"explain-reasons":    "explain reason",
+		"explain-reason":     "explain reason seedNotNewer",
+		"explain-events":     "explain event",
+		"explain-event":      "explain event upgrade.requested",
+		"explain-stages":     "explain stage",
+		"explain-stage":      "explain stage Upgrade",
+		"explain-exit-codes": "explain exit-code",
+		"explain-exit-code":  "explain exit-code 3",
+		"explain-nothing":    "explain reason Whim",
+		"explain-topic":      "explain life",
+	} {
+		t.Run(name, func(t *testing.T) { golden(t, name+".txt", w.reroot(line).String()) })
+	}
+	t.Run("every name", func(t *testing.T) {
+		for _, d := range events.Catalogue() {
+			if d.Kind == events.Ephemeral {
+				continue
+			}
+			if r := w.reroot("explain event " + d.Type.Short()); r.code != 0 || !strings.Contains(r.out, string(d.Type)) || !strings.Contains(r.out, "example") {
+				t.Errorf("%s: %s", d.Type.Short(), r)
+			}
+		}
+	})
+}

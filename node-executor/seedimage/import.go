@@ -106,25 +106,32 @@ func Import(ctx context.Context, o ImportOptions) (Result, error) {
 }
 
 func (i *importer) run(ctx context.Context) (Result, error) {
-	if err := i.refuse(ctx); err != nil {
-		return Result{}, err
-	}
 	if r, ok := i.existing(ctx); ok {
 		return r, os.RemoveAll(i.scratch())
 	}
+	if err := i.refuse(ctx); err != nil {
+		return Result{}, err
+	}
+	if err := i.runSteps(ctx); err != nil {
+		return Result{}, errors.Join(err, i.discard(ctx))
+	}
+	return i.result, os.RemoveAll(i.scratch())
+}
+
+func (i *importer) runSteps(ctx context.Context) error {
 	remote, err := open(ctx, i.Image, i.Access)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
 	defer remote.Close()
 	i.remote = remote
 	for _, s := range steps {
 		i.Progress(Progress{Step: s.name})
 		if err := s.do(i, ctx); err != nil {
-			return Result{}, errors.Join(err, i.discard(ctx))
+			return err
 		}
 	}
-	return i.result, os.RemoveAll(i.scratch())
+	return nil
 }
 
 // refuse looks for what must not be touched, before anything is.

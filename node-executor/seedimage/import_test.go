@@ -80,6 +80,13 @@ func TestCreateAndImport(t *testing.T) {
 	if err != nil || !again.Existing || again.Deployment.ID() != r.Deployment.ID() {
 		t.Errorf("a second import: %+v, %v", again, err)
 	}
+	// So does one after the deployment was chosen for the next boot.
+	if err := n.SetDefault(t.Context(), r.Deployment.Stateroot, r.Deployment.Commit, r.Deployment.Serial); err != nil {
+		t.Fatal(err)
+	}
+	if again, err = seedimage.Import(t.Context(), n.o); err != nil || !again.Existing || again.Deployment.Index != 0 {
+		t.Errorf("an import of the default: %+v, %v", again, err)
+	}
 	for range 2 {
 		if err := seedimage.Remove(t.Context(), n.Host, n.o.Dir, "rhcos_4.17.0"); err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/node-executor/host"
 	"github.com/reroot-dev/reroot/node-executor/seedimage"
 	access "github.com/reroot-dev/reroot/node-executor/seedimage/registry"
@@ -106,6 +107,14 @@ func TestImportAfterKill(t *testing.T) {
 		t.Run(step+", then removed", func(t *testing.T) {
 			kill(t, step, 0)
 			remove(t)
+		})
+		t.Run(step+", then the registry is gone", func(t *testing.T) {
+			kill(t, step, 0)
+			o := n.o
+			o.Image = "reroot.invalid/okd/seed@sha256:" + strings.Repeat("0", 64)
+			_, err := seedimage.Import(t.Context(), o)
+			wantReason(t, err, events.ReasonSeedUnreachable)
+			n.untouched(t)
 		})
 		after := time.Duration(rand.Int64N(int64(120 * time.Millisecond)))
 		t.Run(fmt.Sprintf("%v after %s, then imported", after, step), func(t *testing.T) {

@@ -219,3 +219,34 @@ func TestRedriveAfterRefusal(t *testing.T) {
 		}
 	})
 }
+
+// TestFactsAfterRestart: a new history does not know how far the node had counted, and takes it from the first fact.
+func TestFactsAfterRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := journal.NewMemory(nil)
+		f := facts(t, 5)
+		if _, err := m.Append(t.Context(), cluster, journal.Head{}, f[0]); err != nil {
+			t.Fatal(err)
+		}
+		restart := events.New(events.TypeJournalRestarted, "restart", cluster, "runtime", upID, events.JournalRestarted{Quarantined: "old", Message: "damaged"})
+		if _, err := m.Restart(t.Context(), cluster, restart); err != nil {
+			t.Fatal(err)
+		}
+		stop := start(t, newRuntime(m, nil).Run)
+		for _, i := range []int{2, 4, 3} {
+			submit(t, m, "node", f[i])
+		}
+		time.Sleep(time.Minute)
+		stop()
+		var ids []string
+		for r, err := range m.Read(t.Context(), cluster, 1) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, r.Event.ID())
+		}
+		if got, want := strings.Join(ids, " "), "restart fact-3 fact-4 fact-5"; got != want {
+			t.Errorf("history: %s, want %s", got, want)
+		}
+	})
+}

@@ -77,7 +77,7 @@ func (r *Runtime) wait(ctx context.Context, t task, e event.Event, retry *functi
 	return &journal.Later{After: max(retry.After, leastPause)}
 }
 
-// nudge wakes the tasks of a cluster that wait. They still get their delivery when it is due, and find then that
+// nudge wakes the tasks of a cluster that wait in this process; it is a short cut, not a promise. They still get their delivery when it is due, and find then that
 // there is nothing left to do.
 func (r *Runtime) nudge(ctx context.Context, cluster string) {
 	r.mu.Lock()

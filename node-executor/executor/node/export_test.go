@@ -3,6 +3,7 @@ package node
 import (
 	"log/slog"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
 	"github.com/reroot-dev/reroot/node-executor/executor"
 	"github.com/reroot-dev/reroot/node-executor/host"
 	"github.com/reroot-dev/reroot/node-executor/step"
@@ -13,3 +14,6 @@ func Parts(c Config, log *slog.Logger) step.Node { return parts(c, log) }
 
 // NewMachine is the real machine.
 func NewMachine() executor.Machine { return machine{host.New(host.Options{})} }
+
+// NewRunner is the real runner of etcd.
+func NewRunner() etcd.Runner { return units{host.New(host.Options{})} }

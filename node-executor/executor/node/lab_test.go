@@ -104,14 +104,27 @@ func (standIn) EtcFiles() ([]etc.File, error) {
 	return []etc.File{{Path: "lab-site", Data: []byte("edge-1\n"), Mode: 0o644}}, nil
 }
 
-// Regenerate fails when the kubelet has run before it.
-func (standIn) Regenerate(context.Context, string, string, int) (step.Regenerated, error) {
+// Regenerate fails when the kubelet has run before it. It runs a program as the real one runs etcd.
+func (standIn) Regenerate(ctx context.Context, _, _ string, _ int) (step.Regenerated, error) {
 	if _, err := os.Stat(kubeletRan); err == nil {
 		return step.Regenerated{}, errors.New("the kubelet ran under the seed's identity")
 	}
 	if _, err := os.Stat(failCrypto); err == nil {
 		return step.Regenerated{}, errors.New("told to fail")
 	}
+	p, err := node.NewRunner().Start(ctx, "/usr/bin/sleep", []string{"infinity"})
+	if err != nil {
+		return step.Regenerated{}, err
+	}
+	select {
+	case <-p.Exited():
+		err = errors.New("the program has ended by itself")
+	case <-time.After(time.Second):
+	}
+	if err = errors.Join(err, p.Stop(ctx)); err != nil {
+		return step.Regenerated{}, err
+	}
+	<-p.Exited()
 	return step.Regenerated{Regenerated: 1}, nil
 }
 

@@ -190,7 +190,8 @@ func (s *Source) ask(u *v1.ImageBasedUpgrade, state upgrade.State) (event.Event,
 		id := identifier(string(u.UID), v1.AnnotationManualCleanup, state.PhaseCause)
 		return events.New(events.TypeStageRequested, id, s.Cluster, Origin, state.Upgrade, events.StageRequested{Stage: events.StageIdle}), true
 	}
-	known := asked == state.Phase.Stage() || asked == events.StageUpgrade && state.Phase.Stage() == events.StageRollback
+	// What project wrote is no request, also when the history has gone on before the status says that it was observed.
+	known := string(asked) == u.Annotations[v1.AnnotationStage] || asked == state.Phase.Stage() || asked == events.StageUpgrade && state.Phase.Stage() == events.StageRollback
 	if u.Generation == u.Status.ObservedGeneration || known {
 		return event.Event{}, false
 	}

@@ -151,7 +151,7 @@ func (s *Site) renames(from Names) rename.Rules {
 				continue
 			}
 			if flag == probedPort {
-				add(func(old, renamed string) rename.Rule { return rename.Field(flag, old, renamed) }, old, renamed)
+				add(func(old, renamed string) rename.Rule { return rename.Setting(flag, old, renamed) }, old, renamed)
 				continue
 			}
 			add(func(old, renamed string) rename.Rule { return rename.Flag(flag, old, renamed) }, old, renamed)

@@ -18,12 +18,3 @@ func Flag(name, old, renamed string) Rule {
 		after:  func(b, _ byte) bool { return !alphanumeric(b) && b != '.' && b != ':' },
 	}
 }
-
-// Field renames the number or word that is the value of a field in YAML text: port: 2379.
-func Field(name, old, renamed string) Rule {
-	return Rule{
-		Kind: "field", Old: name + ": " + old, New: name + ": " + renamed,
-		before: func(b byte) bool { return !alphanumeric(b) && b != '-' && b != '_' },
-		after:  func(b, _ byte) bool { return !alphanumeric(b) && b != '.' && b != ':' },
-	}
-}

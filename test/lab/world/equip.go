@@ -1,0 +1,44 @@
+package world
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/reroot-dev/reroot/node-executor/executor/node"
+	"github.com/reroot-dev/reroot/test/lab/cluster"
+)
+
+// equip installs the executor on the target's node, as an administrator would: with `reroot-node install`.
+func (w *World) equip(ctx context.Context) error {
+	w.say("installing the executor on it")
+	images := "/var/lib/containers/lab/images/"
+	config, err := yaml.Marshal(node.Config{
+		Cluster: w.Record.Cluster, Journal: node.Journal{URL: w.JournalURL}, Kubeconfig: cluster.AdminNodeKubeconfig,
+		Gated:    []string{"kubelet.service"}, // the lab has no CRI-O
+		Etcd:     node.Etcd{Programs: map[string]string{"3.5": images + "etcd-3.5", "3.6": images + "etcd-3.6"}},
+		Registry: node.Registry{Insecure: true}, // the lab's registry has no certificate
+		// Overlay on overlay is not for every kernel; vfs copies, and the lab's images are small.
+		Containers: node.Containers{Driver: "vfs"},
+	})
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(w.Target.Dir, "node.yaml")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		return err
+	}
+	state := filepath.Join(w.Target.Sysroot, "reroot")
+	install := exec.CommandContext(ctx, w.opts.Programs["reroot-node"], "install", "--etc", filepath.Join(w.Target.Root, "etc"), "--state", state, "--config", file)
+	if out, err := install.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot install the executor: %w: %s", err, out)
+	}
+	if w.opts.Fail != "" && sabotageOf(w.opts.Fail) == "" {
+		return os.WriteFile(filepath.Join(state, "fault-plan"), []byte(w.opts.Fail+" error\n"), 0o600)
+	}
+	return nil
+}

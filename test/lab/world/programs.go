@@ -1,0 +1,54 @@
+package world
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/reroot-dev/reroot/test/lab/build"
+	"github.com/reroot-dev/reroot/test/lab/cluster"
+	"github.com/reroot-dev/reroot/test/lab/ostree"
+)
+
+// own are this module's programs that the lab runs: name → import path below the module's.
+var own = map[string]string{
+	"reroot-node":    "node-executor/cmd/reroot-node",
+	"reroot-sandbox": "node-executor/cmd/reroot-sandbox",
+	"lab-kubelet":    "test/lab/staticpod/cmd/lab-kubelet",
+}
+
+// Prepare makes what the lab needs and the machine lacks, and says what it is doing and how long that takes: programs
+// of third parties and the OS tree are built once and cached, this module's own programs every time. It returns each
+// program's path.
+func Prepare(ctx context.Context, log io.Writer) (map[string]string, error) {
+	programs, err := build.Binaries(ctx, log, build.Names()...)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := ostree.Rootfs(ctx, log); err != nil {
+		return nil, err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, fmt.Errorf("cannot find the cache: %w", err)
+	}
+	dir := filepath.Join(cache, "reroot", "own")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("cannot make the cache: %w", err)
+	}
+	var group errgroup.Group
+	group.SetLimit(2)
+	add := func(name, importPath string) {
+		programs[name] = filepath.Join(dir, name)
+		group.Go(func() error { return build.Program(ctx, importPath, programs[name]) })
+	}
+	add("lab-oadp", cluster.OADPProgram)
+	for name, path := range own {
+		add(name, build.ModulePath+"/"+path)
+	}
+	return programs, group.Wait()
+}

@@ -163,6 +163,7 @@ func sameRelations(r *rapid.T, old, renewed []crawl.Leaf) {
 			}
 		}
 	}
+	old, renewed = distinct(old, renewed)
 	wasPublic, isPublic := publics(r, old), publics(r, renewed)
 	for i, a := range old {
 		for j := range old {
@@ -180,6 +181,18 @@ func sameRelations(r *rapid.T, old, renewed []crawl.Leaf) {
 			sameText(r, a.Bytes, renewed[i].Bytes)
 		}
 	}
+}
+
+// distinct leaves copies out.
+func distinct(old, renewed []crawl.Leaf) (a, b []crawl.Leaf) {
+	seen := map[string]bool{}
+	for i, l := range old {
+		if !seen[string(l.Bytes)] {
+			seen[string(l.Bytes)] = true
+			a, b = append(a, l), append(b, renewed[i])
+		}
+	}
+	return a, b
 }
 
 // publics returns each leaf's public key, nil for tokens.

@@ -44,6 +44,7 @@ const (
 	textRollbackFailed    = "Rollback failed"
 	textRollbackCompleted = "Rollback completed"
 	textRollbackRequested = "Rollback requested"
+	textManual            = "; set what is left right by hand, then add the annotation " + v1.AnnotationManualCleanup + " to try again"
 	textOverdue           = "; the node has not reported for longer than expected"
 )
 
@@ -112,9 +113,9 @@ func cleaning(s upgrade.State) (reason, text string) {
 	finalizing := s.Result == upgrade.Upgraded || s.Result == upgrade.RolledBack
 	switch {
 	case s.Phase == upgrade.CleanupFailed && finalizing:
-		return v1.ReasonFinalizeFailed, detail(s)
+		return v1.ReasonFinalizeFailed, detail(s) + textManual
 	case s.Phase == upgrade.CleanupFailed:
-		return v1.ReasonAbortFailed, detail(s)
+		return v1.ReasonAbortFailed, detail(s) + textManual
 	case s.Phase == upgrade.Finalizing:
 		return v1.ReasonFinalizing, textFinalizing
 	}

@@ -255,6 +255,16 @@ func (o *watched) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// expect waits for something else from now on.
+func (o *watched) expect(want string, seen func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.want, o.seen = want, seen
+}
+
+// once closes a channel the first time that it is called.
+func once(c chan struct{}) func() { return sync.OnceFunc(func() { close(c) }) }
+
 func (o *watched) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

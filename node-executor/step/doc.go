@@ -2,6 +2,15 @@
 // list of phases. There is one file a command; in it every step has its Do and, where something can be taken back, its
 // Undo beside it.
 //
+//	seedpull     check-host, import
+//	precache     pull-images
+//	pivot        check-program, check-target, collect-site, write-units, write-site, arm-watchdog, set-default, reboot
+//	cryptoregen  stop-gated, regenerate                                     in the new root
+//	reconfigure  apply-files, open-gate, await-api, apply-identity          in the new root
+//	confirm      confirm                                                    in the new root
+//	rollback     check-old, give-up, set-default-old, reboot
+//	cleanup      check-confirmed, remove-stateroots, remove-gate, forget
+//
 // Rules that all steps keep, because the node may lose power anywhere:
 //
 //   - Do and Undo are idempotent: after a crash the step that was interrupted is run again from its beginning.

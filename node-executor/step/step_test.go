@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -423,11 +424,28 @@ func TestCleanup(t *testing.T) {
 	}
 }
 
-func TestPointsAreNamed(t *testing.T) {
-	points := step.All(step.Node{}).Points()
-	for _, want := range []string{"pivot.set-default", "pivot.after-set-default", "cryptoregen.regenerate", "rollback.reboot", "cleanup.forget"} {
-		if !slices.Contains(points, want) {
-			t.Errorf("no point %s in %v", want, points)
+// TestDocumentation: the table of the package's comment is the plans.
+func TestDocumentation(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for command, plan := range step.All(step.Node{}) {
+		var names []string
+		for _, s := range plan.Steps {
+			names = append(names, s.Name)
 		}
+		row := regexp.MustCompile(`//\t` + step.Verb(command) + ` +` + strings.Join(names, ", ") + `( {2}|\n)`)
+		if !row.Match(doc) {
+			t.Errorf("doc.go has no row for %s: %v", step.Verb(command), names)
+		}
+	}
+}
+
+func TestPoints(t *testing.T) {
+	plans := step.Plans{events.TypePivotRequested: {Steps: []step.Step{{Name: "one"}, {Name: "two"}}}}
+	want := []string{"pivot.one", "pivot.after-one", "pivot.two", "pivot.after-two"}
+	if diff := cmp.Diff(want, plans.Points()); diff != "" {
+		t.Error(diff)
 	}
 }

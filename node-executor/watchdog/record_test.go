@@ -187,7 +187,7 @@ func TestRace(t *testing.T) {
 		os.Exit(race(dir, os.Getenv("WATCHDOG_TEST_ROLE")))
 	}
 	won := map[watchdog.Phase]int{}
-	for range 20 {
+	for range 8 {
 		dir := armed(t)
 		var wg sync.WaitGroup
 		codes := map[string]int{}

@@ -182,16 +182,12 @@ func (s *Source) resource(ctx context.Context, u *unstructured.Unstructured) err
 
 // ask is the request that the resource makes of the history, if it makes one.
 func (s *Source) ask(u *v1.ImageBasedUpgrade, state upgrade.State) (event.Event, bool) {
-	asked := u.Spec.Stage
-	if asked == "" {
-		asked = events.StageIdle
-	}
+	asked, asks := u.Asks()
 	if _, again := u.Annotations[v1.AnnotationManualCleanup]; again && state.Phase == upgrade.CleanupFailed {
 		id := identifier(string(u.UID), v1.AnnotationManualCleanup, state.PhaseCause)
 		return events.New(events.TypeStageRequested, id, s.Cluster, Origin, state.Upgrade, events.StageRequested{Stage: events.StageIdle}), true
 	}
-	// What project wrote is no request, also when the history has gone on before the status says that it was observed.
-	known := string(asked) == u.Annotations[v1.AnnotationStage] || asked == state.Phase.Stage() || asked == events.StageUpgrade && state.Phase.Stage() == events.StageRollback
+	known := !asks || asked == state.Phase.Stage() || asked == events.StageUpgrade && state.Phase.Stage() == events.StageRollback
 	if u.Generation == u.Status.ObservedGeneration || known {
 		return event.Event{}, false
 	}

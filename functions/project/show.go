@@ -136,7 +136,8 @@ func shown(u *v1.ImageBasedUpgrade) uint64 {
 // writeSpec writes the stamps and, where the history has moved on by itself, the spec. It says whether spec and history
 // agree, and leaves in live what the API server has.
 func (w *writer) writeSpec(ctx context.Context, live *v1.ImageBasedUpgrade) (agreed bool, err error) {
-	pending := live.Generation != live.Status.ObservedGeneration
+	_, asks := live.Asks()
+	pending := asks && live.Generation != live.Status.ObservedGeneration
 	moved := live.Annotations[v1.AnnotationUpgrade] != w.state.Upgrade || live.Annotations[v1.AnnotationStage] != string(w.desired.Stage)
 	want := *live
 	want.Spec = w.spec(live.Spec)

@@ -4,6 +4,8 @@
 package v1
 
 import (
+	"cmp"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -43,6 +45,14 @@ type ImageBasedUpgrade struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              Spec   `json:"spec,omitempty"`
 	Status            Status `json:"status,omitempty"`
+}
+
+// Asks is the stage that the spec asks for, and whether that is another one than spec and history last agreed on: then
+// a user asks, for what the history moves by itself is stamped in the same write. Before anything was agreed on, Idle is
+// where every resource begins.
+func (u *ImageBasedUpgrade) Asks() (events.Stage, bool) {
+	asked := cmp.Or(u.Spec.Stage, events.StageIdle)
+	return asked, asked != cmp.Or(events.Stage(u.Annotations[AnnotationStage]), events.StageIdle)
 }
 
 // Spec is what the user asks for.

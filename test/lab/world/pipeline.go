@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -30,7 +31,7 @@ import (
 func handlers(api *cluster.Client, projection *project.Function, sabotage events.Type) map[string]functions.Handler {
 	all := map[string]functions.Handler{
 		stage.Name:    stage.Function{},
-		validate.Name: validate.Function{Cluster: api, Registry: validate.Registry{Insecure: true}},
+		validate.Name: validate.Function{Cluster: api, Registry: validate.Registry{Insecure: true}, Patience: time.Minute},
 		pullseed.Name: pullseed.Function{},
 		backup.Name:   backup.Function{Cluster: api},
 		pivot.Name:    pivot.Function{},

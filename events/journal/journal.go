@@ -27,6 +27,8 @@ type Head struct {
 var (
 	// ErrConflict: the history has grown since the head that the caller saw. Read on, fold, decide again.
 	ErrConflict = errors.New("the history has grown meanwhile")
+	// ErrRestarted: the history ends before where the reader has got to: it has been restarted.
+	ErrRestarted = errors.New("the history has been restarted")
 	// ErrNotDurable: the server acknowledges before it has synced; a power cut could lose a decision.
 	ErrNotDurable = errors.New("the server does not sync every write")
 )
@@ -37,7 +39,8 @@ type Log interface {
 	// recordedtime, prevhash (and time, where it was unset) are stamped. It returns [ErrConflict] when head is not
 	// the newest any more.
 	Append(ctx context.Context, cluster string, head Head, evs ...event.Event) ([]Record, error)
-	// Read yields the history from ordinal from (1 is the first) to the end that it has when reading begins. Each
+	// Read yields the history from ordinal from (1 is the first) to the end that it has when reading begins. It yields
+	// [ErrRestarted] when the event before from is not there. Each
 	// record's chain link is checked; a broken one is yielded as an error (an [events.ChainError]) and ends it.
 	Read(ctx context.Context, cluster string, from uint64) iter.Seq2[Record, error]
 	// Watch is Read that goes on with what is appended until ctx ends.

@@ -134,6 +134,10 @@ func (m *Memory) Read(ctx context.Context, cluster string, from uint64) iter.Seq
 		m.mu.Lock()
 		until := len(m.history[cluster])
 		m.mu.Unlock()
+		if from > uint64(until)+1 {
+			yield(Record{}, restartedBefore(cluster, from))
+			return
+		}
 		m.read(ctx, cluster, from, until, yield)
 	}
 }

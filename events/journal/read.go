@@ -21,6 +21,10 @@ func (j *JetStream) Read(ctx context.Context, cluster string, from uint64) iter.
 			yield(Record{}, err)
 			return
 		}
+		if from > last.head.Sequence+1 {
+			yield(Record{}, restartedBefore(cluster, from))
+			return
+		}
 		if last.head.Sequence < max(from, 1) {
 			return
 		}
@@ -83,6 +87,10 @@ func (j *JetStream) beginning(ctx context.Context, cluster string) (uint64, erro
 		return 0, fmt.Errorf("cannot read the beginning of the history of %s: %w", cluster, err)
 	}
 	return restart.Sequence, nil
+}
+
+func restartedBefore(cluster string, from uint64) error {
+	return fmt.Errorf("cannot read event %d of %s: %w", from, cluster, ErrRestarted)
 }
 
 // damaged says that a record of a history is not an event any more.

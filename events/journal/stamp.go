@@ -50,11 +50,6 @@ func stamp(cluster string, head Head, now time.Time, evs []event.Event) ([]Recor
 // Head is the head of the history that ends with this record.
 func (r Record) Head() Head { return Head{Sequence: events.Sequence(r.Event), Hash: r.Hash} }
 
-// restarts says that a record begins a history anew.
-func restarts(e event.Event) bool {
-	return events.TypeOf(e) == events.TypeJournalRestarted && events.Sequence(e) == 1
-}
-
 // stampRestart stamps the first record of a new history.
 func stampRestart(cluster string, now time.Time, e event.Event) (Record, error) {
 	if events.TypeOf(e) != events.TypeJournalRestarted {
@@ -72,9 +67,6 @@ type chain struct{ head Head }
 
 // next checks that e follows what was read so far and returns it with its hash.
 func (c *chain) next(e event.Event) (Record, error) {
-	if restarts(e) {
-		c.head = Head{}
-	}
 	if err := events.Link(e, c.head.Sequence+1, c.head.Hash); err != nil {
 		return Record{}, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
+	"github.com/reroot-dev/reroot/events/upgrade"
 )
 
 // length is how many events a history has.
@@ -216,6 +217,26 @@ func TestRedriveAfterRefusal(t *testing.T) {
 		stop()
 		if state, err := journal.Fold(t.Context(), m, cluster, 0); err != nil || state.Upgrade != "u2" {
 			t.Errorf("the open upgrade is %s, %v", state.Upgrade, err)
+		}
+	})
+}
+
+// TestRestartOfAHealthyHistory: another process restarts a history while this one has it in memory.
+func TestRestartOfAHealthyHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := journal.NewMemory(nil)
+		stop := start(t, newRuntime(m, goodHandlers()).Run)
+		submit(t, m, "users", requested(upID, events.StagePrep))
+		synctest.Wait()
+		restart := events.New(events.TypeJournalRestarted, "restart", cluster, "runtime", "u2", events.JournalRestarted{Quarantined: "old", Message: "damaged"})
+		if _, err := m.Restart(t.Context(), cluster, restart); err != nil {
+			t.Fatal(err)
+		}
+		submit(t, m, "users", requested("u2", events.StagePrep))
+		synctest.Wait()
+		stop()
+		if s, err := journal.Fold(t.Context(), m, cluster, 0); err != nil || s.Upgrade != "u2" || s.Phase != upgrade.Seedpull {
+			t.Errorf("upgrade %q in phase %s, %v", s.Upgrade, s.Phase, err)
 		}
 	})
 }

@@ -68,6 +68,10 @@ func (h *history) refresh(ctx context.Context) (grown bool, err error) {
 		}
 	}
 	for r, err := range h.log.Read(ctx, h.cluster, h.state.Sequence+1) {
+		if errors.Is(err, journal.ErrRestarted) {
+			h.forget()
+			return h.refresh(ctx)
+		}
 		if chain := (*events.ChainError)(nil); errors.As(err, &chain) {
 			h.broken = err
 			return grown, &errBroken{err}
@@ -83,19 +87,24 @@ func (h *history) refresh(ctx context.Context) (grown bool, err error) {
 	return grown, nil
 }
 
-// reopen forgets everything if the history has been restarted since it was first read, and says whether it has.
+// reopen begins anew if the history has been restarted since it was first read, and says whether it has.
 func (h *history) reopen(ctx context.Context) (restarted bool, err error) {
 	for r, err := range h.log.Read(ctx, h.cluster, 1) {
 		if err != nil {
 			return false, err
 		}
 		if restarted = r.Hash != h.first; restarted {
-			h.state, h.states, h.index = upgrade.New(h.cluster), [recent]upgrade.State{}, map[identity]uint64{}
-			h.facts, h.timer, h.first, h.broken = outbox{}, time.Time{}, "", nil
+			h.forget()
 		}
 		break
 	}
 	return restarted, nil
+}
+
+// forget drops all that was read.
+func (h *history) forget() {
+	h.state, h.states, h.index = upgrade.New(h.cluster), [recent]upgrade.State{}, map[identity]uint64{}
+	h.facts, h.timer, h.first, h.broken = outbox{}, time.Time{}, "", nil
 }
 
 // learn takes the next record of the history.
@@ -225,18 +234,13 @@ func (h *history) try(evs []event.Event) error {
 // again turns an answer that was given on an old head into a conflict, after reading on.
 func (h *history) again(ctx context.Context, err error) error {
 	grown, failed := h.refresh(ctx)
-	if failed == nil && !grown && errors.Is(err, journal.ErrConflict) {
-		// It has grown, but not after what is known here: it must be another history now.
-		if grown, failed = h.reopen(ctx); grown {
-			_, failed = h.refresh(ctx)
-		}
-		err = &journal.Later{After: crowdPause} // or the server is busy with other writers
-	}
 	switch {
 	case failed != nil:
 		return failed
 	case grown:
 		return journal.ErrConflict
+	case errors.Is(err, journal.ErrConflict):
+		return &journal.Later{After: crowdPause} // the store is busy with other writers
 	}
 	return err
 }

@@ -50,6 +50,11 @@ func appendAndRead(t *testing.T, s *Store) {
 	if past := read(t, s, "edge-1", 4); len(past) != 0 {
 		t.Errorf("reading past the end gives %v", past)
 	}
+	for _, err := range s.Read(within(t), "edge-1", 5) {
+		if !errors.Is(err, journal.ErrRestarted) {
+			t.Errorf("reading after what is not there: %v", err)
+		}
+	}
 }
 
 func conflict(t *testing.T, s *Store) {

@@ -198,11 +198,7 @@ func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
 }
 
 func (n *node) verify(ctx context.Context, p *plan.Plan, made *plan.Issued, found *scan.Result, changes []site.Change) error {
-	before := verify.Before{}
-	for _, s := range found.Sites {
-		before[s.Ref] = s.Content
-	}
-	problems := verify.Staged(p, made, before, changes)
+	problems := verify.Staged(p, made, found.Sites, changes)
 	left, err := verify.NoSecrets(ctx, n.sources(), changes, verify.OldSecrets(p, made))
 	if err != nil {
 		return err

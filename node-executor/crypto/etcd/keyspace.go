@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -81,12 +82,20 @@ func (k *Keyspace) Apply(ctx context.Context, changes []site.Change, fault func(
 	return flush()
 }
 
-// applyBatch makes one transaction of what is still to be done.
+// applyBatch reads what the keys are now and makes one transaction of what is still to be done.
 func (k *Keyspace) applyBatch(ctx context.Context, batch []site.Change, fault func(string) error) error {
+	reads := make([]clientv3.Op, len(batch))
+	for i, c := range batch {
+		reads[i] = clientv3.OpGet(c.Name)
+	}
+	now, err := k.client.Txn(ctx).Then(reads...).Commit()
+	if err != nil {
+		return fmt.Errorf("cannot read %d keys from %s on: %w", len(batch), batch[0].Ref, err)
+	}
 	var conditions []clientv3.Cmp
 	var operations []clientv3.Op
-	for _, c := range batch {
-		condition, operation, err := k.guarded(ctx, c)
+	for i, c := range batch {
+		condition, operation, err := guarded(c, now.Responses[i].GetResponseRange().Kvs)
 		if err != nil {
 			return fmt.Errorf("cannot change %s: %w", c.Ref, err)
 		}
@@ -110,14 +119,10 @@ func (k *Keyspace) applyBatch(ctx context.Context, batch []site.Change, fault fu
 	return nil
 }
 
-// guarded returns the operation for a change and the condition under which it may be done; no
+// guarded returns the operation for a change of a key, of which now is what there is, and the condition under which it may be done; no
 // operation when it is done already.
-func (k *Keyspace) guarded(ctx context.Context, c site.Change) (clientv3.Cmp, *clientv3.Op, error) {
-	now, err := k.client.Get(ctx, c.Name)
-	if err != nil {
-		return clientv3.Cmp{}, nil, err
-	}
-	if len(now.Kvs) == 0 {
+func guarded(c site.Change, now []*mvccpb.KeyValue) (clientv3.Cmp, *clientv3.Op, error) {
+	if len(now) == 0 {
 		if c.Delete {
 			return clientv3.Cmp{}, nil, nil
 		}
@@ -127,7 +132,7 @@ func (k *Keyspace) guarded(ctx context.Context, c site.Change) (clientv3.Cmp, *c
 		operation := clientv3.OpPut(c.Name, string(c.After))
 		return clientv3.Compare(clientv3.CreateRevision(c.Name), "=", 0), &operation, nil
 	}
-	kv := now.Kvs[0]
+	kv := now[0]
 	if !c.Delete && bytes.Equal(kv.Value, c.After) {
 		return clientv3.Cmp{}, nil, nil
 	}

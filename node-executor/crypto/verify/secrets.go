@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -28,10 +29,9 @@ type needle struct {
 // Length of the piece of a secret that is searched for: enough that it occurs nowhere by chance.
 const needleLength = 16
 
-// OldSecrets returns needles for the private keys that the plan replaces: their numbers as bytes, in hexadecimal, and in
-// base64 at each alignment, plain and URL-safe. They find a key in forms that nobody thought of.
+// OldSecrets returns needles for the private keys that the plan replaces.
 func OldSecrets(p *plan.Plan, made *plan.Issued) *Needles {
-	n := &Needles{byPrefix: map[uint64][]needle{}}
+	old := map[pki.KeyID]crypto.Signer{}
 	for id, decision := range p.Keys {
 		replacement := made.Keys[id]
 		if decision.Key.Private == nil || replacement == nil {
@@ -40,7 +40,17 @@ func OldSecrets(p *plan.Plan, made *plan.Issued) *Needles {
 		if renewed, err := pki.IDOf(replacement.Public()); err == nil && renewed == id {
 			continue // kept by a rule that gives the same key
 		}
-		for _, secret := range pki.Secrets(decision.Key.Private) {
+		old[id] = decision.Key.Private
+	}
+	return NewNeedles(old)
+}
+
+// NewNeedles returns needles for private keys: their numbers as bytes, in hexadecimal, and in base64 at each alignment,
+// plain and URL-safe. They find a key in forms that nobody thought of.
+func NewNeedles(keys map[pki.KeyID]crypto.Signer) *Needles {
+	n := &Needles{byPrefix: map[uint64][]needle{}}
+	for id, key := range keys {
+		for _, secret := range pki.Secrets(key) {
 			n.add(secret, id)
 		}
 	}

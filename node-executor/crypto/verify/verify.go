@@ -15,23 +15,26 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/token"
 )
 
-// Before is a site's old content.
-type Before map[site.Ref][]byte
-
-// Staged returns everything that is wrong with the changes; nothing means that every invariant holds:
-// each place holds the successor of what it held and in the same order, each signature is by the successor of the
-// old signer's key, identifiers of keys agree, and no two keys became one.
-func Staged(p *plan.Plan, made *plan.Issued, before Before, changes []site.Change) []plan.Problem {
+// Staged returns everything that is wrong with the changes of the sites that were read; nothing means that every
+// invariant holds: each place holds the successor of what it held and in the same order, each signature is by
+// the successor of the old signer's key, identifiers of keys agree, and no two keys became one.
+func Staged(p *plan.Plan, made *plan.Issued, before []site.Site, changes []site.Change) []plan.Problem {
 	v := verifier{plan: p, made: made, after: graph.New(), keys: map[pki.KeyID]pki.KeyID{}}
+	becomes := map[site.Ref][]byte{}
 	for _, c := range changes {
-		if c.Delete {
-			continue
+		switch {
+		case c.Create:
+			becomes[site.Ref{Store: c.Store, Name: c.Like}] = c.After
+		case !c.Delete:
+			becomes[c.Ref] = c.After
 		}
-		old := c.Ref
-		if c.Create {
-			old.Name = c.Like
+	}
+	for _, s := range before {
+		after, changed := becomes[s.Ref]
+		if !changed {
+			after = s.Content
 		}
-		v.site(old, before[old], c.After)
+		v.site(s.Ref, s.Content, after)
 	}
 	v.after.Relate()
 	v.keyPairs()

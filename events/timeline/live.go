@@ -37,7 +37,7 @@ func ScreenOf(w io.Writer) Screen {
 	}
 	width := func() int {
 		size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-		if err != nil {
+		if err != nil || size.Col == 0 {
 			return 80
 		}
 		return int(size.Col)

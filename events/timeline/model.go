@@ -109,7 +109,7 @@ func (m *Model) Progress(e event.Event) {
 	if err != nil || events.TypeOf(e) != events.TypeStepProgressed || e.Subject() != m.state.Upgrade {
 		return
 	}
-	p.Step, p.Detail = clean(p.Step), clean(p.Detail)
+	m.note = ""
 	i := slices.IndexFunc(m.steps, func(q events.StepProgressed) bool { return q.Of == p.Of && q.Step == p.Step })
 	if i < 0 {
 		m.steps = append(m.steps, p)
@@ -117,12 +117,12 @@ func (m *Model) Progress(e event.Event) {
 		m.steps[i] = p
 	}
 	if m.concerns(p) {
-		m.line = fmt.Sprintf("%-7s %-8s %-12s %s", "", m.state.Phase.Stage(), m.state.Phase, coarse(p))
+		m.line = clean(fmt.Sprintf("%-7s %-8s %-12s %s", "", m.state.Phase.Stage(), m.state.Phase, coarse(p)))
 	}
 }
 
-// Note shows a line below the block until the next event, for what is no part of the history.
-func (m *Model) Note(text string) { m.note, m.line = clean(text), clean(text) }
+// Note shows a line below the block until the next event or report, for what is no part of the history.
+func (m *Model) Note(text string) { m.note, m.line = text, clean(text) }
 
 // Line is the newest change in one line, without colour. A step's line changes with its state and with every tenth of
 // its progress, so that a log holds a bounded number of them.

@@ -17,7 +17,7 @@ const (
 	yellow = "33"
 )
 
-// block collects lines that fit a width.
+// block collects lines that are clean and fit a width.
 type block struct {
 	lines []string
 	width int
@@ -25,7 +25,7 @@ type block struct {
 }
 
 func (b *block) add(color, format string, args ...any) {
-	line := fit(fmt.Sprintf(format, args...), b.width)
+	line := fit(clean(fmt.Sprintf(format, args...)), b.width)
 	if b.color && color != plain {
 		line = "\x1b[" + color + "m" + line + "\x1b[0m"
 	}
@@ -42,7 +42,7 @@ func (m *Model) Render(width int, now time.Time) []string {
 		b.add(plain, "%s: no upgrade yet", s.Cluster)
 		return b.lines
 	}
-	b.add(plain, "%s %s: %s to %s, through %s", s.Cluster, s.Upgrade, clean(cmp.Or(s.Origin.Version, "?")), clean(s.Spec.SeedImageRef.Version), s.Through)
+	b.add(plain, "%s %s: %s to %s, through %s", s.Cluster, s.Upgrade, cmp.Or(s.Origin.Version, "?"), s.Spec.SeedImageRef.Version, s.Through)
 	for i, stage := range s.History {
 		if len(stage.Phases) == 0 {
 			continue
@@ -122,7 +122,7 @@ func (m *Model) now(b *block) {
 		b.add(yellow, "overdue: the node is silent for longer than expected; its own watchdog decides")
 	}
 	if f := m.state.Failure; f != nil {
-		b.add(red, "failure: %s: %s", f.Reason, clean(f.Message))
+		b.add(red, "failure: %s: %s", f.Reason, f.Message)
 	}
 }
 
@@ -136,9 +136,9 @@ func (m *Model) outcome(b *block) {
 	}
 	b.add(color, "outcome: %s, %s", Outcome(s), Elapsed(end.Sub(m.began)))
 	if f := s.Failure; f != nil {
-		b.add(red, "because: %s: %s", f.Reason, clean(f.Message))
+		b.add(red, "because: %s: %s", f.Reason, f.Message)
 		if f.Next != "" {
-			b.add(plain, "do: %s", clean(f.Next))
+			b.add(plain, "do: %s", f.Next)
 		}
 	}
 	if next := s.Phase.ValidNextStages(); s.Phase != upgrade.Idle && len(next) > 0 {
@@ -146,11 +146,13 @@ func (m *Model) outcome(b *block) {
 	}
 }
 
-// Outcome says in a few words where an upgrade stands, or how it ended.
-func Outcome(s upgrade.State) string {
+// Outcome says in a few printable words where an upgrade stands, or how it ended.
+func Outcome(s upgrade.State) string { return clean(outcome(s)) }
+
+func outcome(s upgrade.State) string {
 	switch s.Phase {
 	case upgrade.Upgraded:
-		return "upgraded to " + clean(s.Spec.SeedImageRef.Version)
+		return "upgraded to " + s.Spec.SeedImageRef.Version
 	case upgrade.Prepared:
 		return "prepared"
 	case upgrade.RolledBack:
@@ -171,7 +173,7 @@ func Outcome(s upgrade.State) string {
 func closed(s upgrade.State) string {
 	switch s.Result {
 	case upgrade.Upgraded:
-		return "upgraded to " + clean(s.Spec.SeedImageRef.Version) + " and finalized"
+		return "upgraded to " + s.Spec.SeedImageRef.Version + " and finalized"
 	case upgrade.RolledBack, upgrade.RollbackFailed:
 		return "rolled back and cleaned up"
 	case upgrade.PrepFailed, upgrade.UpgradeFailed:

@@ -14,16 +14,12 @@ import (
 	"github.com/reroot-dev/reroot/events/journal"
 )
 
-const (
-	// glance is how often the list of parked events is looked at; it cannot be watched.
-	glance = 200 * time.Millisecond
-	// answerLimit is how long a request may remain unanswered. Answers take milliseconds where the functions run.
-	answerLimit = 30 * time.Second
-)
+// glance is how often the list of parked events is looked at; it cannot be watched.
+const glance = 200 * time.Millisecond
 
 // ask submits a request and waits for its answer: the first record of the history for which answers is true, or a
 // [Failure] when the request was parked. What it cannot do is named by cannot.
-func ask(ctx context.Context, store journal.Store, cannot string, e event.Event, answers func(event.Event) bool) (journal.Record, error) {
+func (a *app) ask(ctx context.Context, store journal.Store, cannot string, e event.Event, answers func(event.Event) bool) (journal.Record, error) {
 	before, err := parkedAs(ctx, store, e)
 	if err != nil {
 		return journal.Record{}, err
@@ -31,14 +27,14 @@ func ask(ctx context.Context, store journal.Store, cannot string, e event.Event,
 	if err := store.Submit(ctx, "users", e); err != nil {
 		return journal.Record{}, err
 	}
-	limited, cancel := context.WithTimeout(ctx, answerLimit)
+	limited, cancel := context.WithTimeout(ctx, a.patience)
 	defer cancel()
 	r, err := answer(limited, store, e, before, answers)
 	switch parked := (*refusal)(nil); {
 	case errors.As(err, &parked):
 		return r, &Failure{Code: Refused, Cannot: cannot, Because: fmt.Sprintf("%s: %s", parked.Reason, parked.Detail), Do: advice(parked.Reason)}
 	case err != nil && limited.Err() != nil && ctx.Err() == nil:
-		return r, &Failure{Code: TimedOut, Cannot: cannot, Because: fmt.Sprintf("nothing has answered within %s", answerLimit),
+		return r, &Failure{Code: TimedOut, Cannot: cannot, Because: fmt.Sprintf("nothing has answered within %s", a.patience),
 			Do: "check that reroot-functions or reroot-node --solo runs; the request " + e.ID() + " stays in the inbox until then"}
 	}
 	return r, err

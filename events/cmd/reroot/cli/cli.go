@@ -35,7 +35,8 @@ type app struct {
 	Process
 	server, creds, cluster, user, color string
 	store                               *connection
-	began                               bool // a command's own code runs: the command line was valid
+	patience                            time.Duration // for what should be answered at once
+	began                               bool          // a command's own code runs: the command line was valid
 }
 
 // Run runs the command line and returns what the process exits with. When ctx ends it gives up at once, without any
@@ -99,7 +100,7 @@ func plugInto(host string, c *cobra.Command) {
 	}
 }
 
-// globals are the flags that every command has; each can be set by an environment variable, too.
+// globals are the flags that every command has. Each text can be set by an environment variable, too.
 func (a *app) globals(root *cobra.Command) {
 	flags := root.PersistentFlags()
 	text := func(into *string, name, fallback, usage string) {
@@ -114,6 +115,7 @@ func (a *app) globals(root *cobra.Command) {
 	text(&a.cluster, "cluster", "", "name of the cluster; default: the only one that has a history")
 	text(&a.user, "user", a.Env("USER"), "who asks, as the history shall say")
 	text(&a.color, "color", "auto", "auto, always or never; auto heeds $NO_COLOR")
+	flags.DurationVar(&a.patience, "request-timeout", 30*time.Second, "how long to wait for the event store, and for the answer to a request")
 	a.complete(root, "cluster", func(ctx context.Context) ([]string, error) { return a.clusters(ctx) })
 	a.complete(root, "color", constant("auto", "always", "never"))
 }

@@ -57,9 +57,7 @@ func arguments(lists ...names) cobra.CompletionFunc {
 
 func offer(list names) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		ctx, cancel := context.WithTimeout(cmd.Context(), patience)
-		defer cancel()
-		words, err := list(ctx)
+		words, err := list(cmd.Context())
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}

@@ -60,7 +60,7 @@ func (a *app) stage(ctx context.Context, given string, stage events.Stage, yes b
 	}
 	e := events.New(events.TypeStageRequested, strings.ToLower(rand.Text()), cluster, a.writer(), id, events.StageRequested{Stage: stage})
 	e.SetTime(a.Now().UTC())
-	r, err := ask(ctx, store, cannot, e, func(x event.Event) bool { return events.Causation(x) == e.ID() })
+	r, err := a.ask(ctx, store, cannot, e, func(x event.Event) bool { return events.Causation(x) == e.ID() })
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func (a *app) start(ctx context.Context, o *startOptions, id string) error {
 	if err != nil {
 		return err
 	}
-	r, err := ask(ctx, store, "start "+e.Subject(), e, func(x event.Event) bool { return x.ID() == e.ID() && x.Source() == e.Source() })
+	r, err := a.ask(ctx, store, "start "+e.Subject(), e, func(x event.Event) bool { return x.ID() == e.ID() && x.Source() == e.Source() })
 	if err != nil {
 		return err
 	}

@@ -6,8 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
@@ -193,20 +193,63 @@ func TestStartAndWait(t *testing.T) {
 	}
 }
 
-// TestInterrupt interrupts while nobody answers: the request stays, and is answered later.
-func TestInterrupt(t *testing.T) {
-	w := newWorld(t, nil)
-	ctx, interrupt := context.WithTimeout(t.Context(), 30*time.Second)
-	defer interrupt()
-	out := &watched{want: "NUMBER", seen: interrupt}
-	w.tell(edge, "first", events.TypeUpgradeRequested)
-	if r := w.do(ctx, call{args: []string{"events", "-f"}, out: out}); r.code != 130 || !strings.Contains(r.err, "goes on") {
-		t.Errorf("%s", r)
+// TestNobodyAnswers gives up, or is interrupted, while no function runs: the request stays and is answered later.
+func TestNobodyAnswers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		line string
+		code int
+		says string
+	}{
+		"gives up":       {start + " --request-timeout 300ms", 5, "nothing has answered"},
+		"is interrupted": {start, 130, "goes on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			if tt.code == 130 {
+				w.onRequest(interrupt)
+			}
+			r := w.do(ctx, call{args: strings.Fields(tt.line)})
+			if r.code != tt.code || !strings.Contains(r.err, tt.says) {
+				t.Errorf("%s", r)
+			}
+			w.run(nil)
+			for r, err := range w.store.Watch(t.Context(), edge, 1) {
+				if err != nil || r.Event.Subject() != upID {
+					t.Errorf("%s, %v", r.Event, err)
+				}
+				break
+			}
+		})
 	}
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	if r := w.do(gone, call{args: []string{"get"}}); r.code != 130 {
-		t.Errorf("%s", r)
+}
+
+// onRequest calls f when something stands in the inbox, and leaves it there.
+func (w *world) onRequest(f func()) {
+	ctx, stop := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		_ = w.store.Receive(ctx, "admit", func(context.Context, journal.Delivery) error {
+			f()
+			stop()
+			return &journal.Later{}
+		})
+	})
+	w.t.Cleanup(func() { stop(); watching.Wait() })
+}
+
+func TestInterrupt(t *testing.T) {
+	w := newWorld(t, nil).tell(edge, upID, events.TypeUpgradeRequested)
+	for _, line := range []string{"events -f", "timeline"} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		out := &watched{want: "upgrade.requested", seen: interrupt}
+		if r := w.do(ctx, call{args: strings.Fields(line), out: out}); r.code != 130 || !strings.Contains(r.err, "goes on") {
+			t.Errorf("%s", r)
+		}
+		if r := w.do(ctx, call{args: strings.Fields(line)}); r.code != 130 {
+			t.Errorf("interrupted before it begins: %s", r)
+		}
 	}
 }
 

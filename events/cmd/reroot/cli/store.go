@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,9 +21,6 @@ type connection struct {
 	nc *nats.Conn
 }
 
-// patience bounds what should be answered at once.
-const patience = 10 * time.Second
-
 // open connects to the event store, once.
 func (a *app) open(ctx context.Context) (*connection, error) {
 	if a.store != nil {
@@ -34,7 +30,7 @@ func (a *app) open(ctx context.Context) (*connection, error) {
 	refuse := func(because, do string) error {
 		return &Failure{Code: Unexpected, Cannot: "reach the event store at " + where, Because: because, Do: do}
 	}
-	options := []nats.Option{nats.Name("reroot"), nats.Timeout(patience), nats.MaxReconnects(-1)}
+	options := []nats.Option{nats.Name("reroot"), nats.Timeout(a.patience), nats.MaxReconnects(-1)}
 	if a.creds != "" {
 		options = append(options, nats.UserCredentials(a.creds))
 	}
@@ -42,7 +38,9 @@ func (a *app) open(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, refuse(strings.TrimPrefix(err.Error(), "nats: "), "check --server ($REROOT_SERVER), --creds, and that reroot-functions or reroot-node --solo runs there")
 	}
-	store, err := attach(ctx, nc)
+	limited, cancel := context.WithTimeout(ctx, a.patience)
+	defer cancel()
+	store, err := attach(limited, nc)
 	if err != nil {
 		nc.Close()
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -57,8 +55,6 @@ func (a *app) open(ctx context.Context) (*connection, error) {
 // attach opens a store that exists. The command line is never the first to come: streams that it created would have the
 // number of replicas that it happens to know of, and an operator would look at an empty journal.
 func attach(ctx context.Context, nc *nats.Conn) (*journal.JetStream, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
@@ -133,15 +129,15 @@ func (a *app) history(ctx context.Context) (store *connection, cluster string, e
 	return store, cluster, nil
 }
 
-// upgrades are the ids of a history's upgrades, oldest first.
+// upgrades are the ids of the upgrades that were ever requested in a history, oldest first.
 func upgrades(ctx context.Context, log journal.Log, cluster string) ([]string, error) {
 	var ids []string
 	for r, err := range log.Read(ctx, cluster, 1) {
 		if err != nil {
 			return ids, fmt.Errorf("cannot read the history of %s: %w", cluster, err)
 		}
-		if id := r.Event.Subject(); !slices.Contains(ids, id) {
-			ids = append(ids, id)
+		if events.TypeOf(r.Event) == events.TypeUpgradeRequested {
+			ids = append(ids, r.Event.Subject())
 		}
 	}
 	return ids, nil

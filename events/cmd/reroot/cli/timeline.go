@@ -32,19 +32,19 @@ func (a *app) timeline(ctx context.Context, given string) error {
 	if err != nil {
 		return err
 	}
-	ids, err := upgrades(ctx, store, cluster)
-	if err != nil {
-		return err
-	}
-	newest := ids[len(ids)-1]
-	id := newest
+	id, newest := "", true
 	if given != "" {
+		ids, err := upgrades(ctx, store, cluster)
+		if err != nil {
+			return err
+		}
 		if id, err = unambiguous("upgrade", given, ids, "reroot get, or reroot events"); err != nil {
 			return err
 		}
+		newest = id == ids[len(ids)-1]
 	}
 	screen := a.screen(a.Out)
-	if id == newest {
+	if newest {
 		_, err = timeline.Live(ctx, screen, store, store, cluster)
 		return err
 	}

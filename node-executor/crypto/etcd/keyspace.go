@@ -41,7 +41,9 @@ func (k *Keyspace) Walk(ctx context.Context, visit func(site.Site) error) error 
 		if err != nil {
 			return fmt.Errorf("cannot list etcd from key %q: %w", from, err)
 		}
-		revision = page.Header.Revision
+		if revision == 0 { // later pages' headers tell the revision of their own time
+			revision = page.Header.Revision
+		}
 		for _, kv := range page.Kvs {
 			if err := visit(site.Site{Ref: site.Ref{Store: site.Etcd, Name: string(kv.Key)}, Content: kv.Value}); err != nil {
 				return err

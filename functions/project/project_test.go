@@ -11,6 +11,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/reroot-dev/reroot/events"
@@ -248,6 +249,26 @@ func TestUsersRequestIsLeftAlone(t *testing.T) {
 	}
 	y.show(events.TypeAbortStarted, nil)
 	y.agrees()
+}
+
+// TestUsersResource: one that was there before is taken over with what its metadata holds, and asks for nothing when it
+// names no stage.
+func TestUsersResource(t *testing.T) {
+	y := begin(t)
+	patiently(t, func(ctx context.Context) error { return y.f.Show(ctx, y.state) })
+	y = begin(t)
+	bare := &unstructured.Unstructured{Object: map[string]any{"apiVersion": v1.GroupVersion.String(), "kind": v1.Kind,
+		"metadata": map[string]any{"name": v1.Name, "labels": map[string]any{"team": "edge"}}}}
+	if _, err := world.Client.Resource(v1.Resource).Create(t.Context(), bare, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	patiently(t, func(ctx context.Context) error { return y.f.Show(ctx, y.state) })
+	y.agrees()
+	y.show(events.TypeUpgradeRequested, nil)
+	y.agrees()
+	if live(t).Labels["team"] != "edge" {
+		t.Error("its label is gone")
+	}
 }
 
 // TestRefusedRequest: the answer is shown on the resource, stays while it is asked for, and goes with the next stage.

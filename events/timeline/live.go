@@ -154,7 +154,10 @@ func (v *view) take(c change) error {
 			return err
 		}
 	}
-	if v.screen.Redraw {
+	switch {
+	case v.model.Settled() && v.screen.Redraw:
+		return nil // the last picture is for finish: it may be higher than the screen, and could not be drawn over
+	case v.screen.Redraw:
 		return v.draw()
 	}
 	if line := v.model.Line(); line != v.last {

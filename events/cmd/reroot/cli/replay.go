@@ -59,14 +59,16 @@ func (a *app) replay(ctx context.Context, file, until string) (aggregate.State, 
 		if err != nil {
 			return s, fmt.Errorf("cannot replay the history of %s: %w", cluster, err)
 		}
-		if (number > 0 && s.Sequence == number) || (!moment.IsZero() && events.Recorded(r.Event).After(moment)) {
+		if !moment.IsZero() && events.Recorded(r.Event).After(moment) {
 			break
 		}
 		next, err := s.Apply(r.Event, r.Hash)
 		if err != nil {
 			return s, fmt.Errorf("cannot replay event %d of %s: %w", s.Sequence+1, cluster, err)
 		}
-		s = next
+		if s = next; s.Sequence == number {
+			break // before what comes after it is read: it may be damaged
+		}
 	}
 	if s.Sequence < number {
 		return s, wrong("replay until event "+until, "give a smaller number", "the history of %s ends with event %d", cluster, s.Sequence)

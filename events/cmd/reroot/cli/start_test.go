@@ -11,7 +11,6 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
-	"github.com/reroot-dev/reroot/events/upgrade"
 )
 
 const start = "start to-4-19-3 --cluster edge-1 --seed registry.example.com/okd/seed:4.19.3 --version 4.19.3"
@@ -260,37 +259,5 @@ func TestNoStore(t *testing.T) {
 		if r.code != 1 || strings.Count(r.err, "\n") != 3 || strings.Contains(r.err, "secret") {
 			t.Errorf("%s: %s", name, r)
 		}
-	}
-}
-
-func TestBrokenChain(t *testing.T) {
-	b, err := os.ReadFile("testdata/history.ndjson")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t}
-	for name, forged := range map[string]string{
-		"changed":  strings.Replace(string(b), `"attempt":1`, `"attempt":2`, 1),
-		"left out": string(b[strings.IndexByte(string(b), '\n')+1:]),
-		"no event": "{}\n",
-		"nothing":  "",
-	} {
-		r := w.do(t.Context(), call{args: []string{"replay", "--file", "-"}, in: forged})
-		if r.code != 1 || r.out != "" || strings.Count(r.err, "\n") != 3 {
-			t.Errorf("%s: %s", name, r)
-		}
-	}
-	store, err := journal.Import(strings.NewReader(string(b)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := journal.Fold(t.Context(), store, edge, 7)
-	if err != nil || want.Phase != upgrade.Precache {
-		t.Fatal(want.Phase, err)
-	}
-	var got upgrade.State
-	r := w.do(t.Context(), call{args: strings.Fields("replay --file - --until 7 -o json"), in: string(b)})
-	if err := json.Unmarshal([]byte(r.out), &got); err != nil || got.Hash != want.Hash || got.Phase != want.Phase {
-		t.Errorf("%v: %s", err, r)
 	}
 }

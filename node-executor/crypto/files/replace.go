@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"syscall"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
@@ -27,85 +28,142 @@ func isStaged(name string) bool {
 	return strings.HasPrefix(name, stagedPrefix) && strings.HasSuffix(name, stagedSuffix)
 }
 
-// Apply brings files to the state that the changes want. It may be called again after a crash at any
-// point: what is done already is passed over. Fault is called before each step that writes.
+// syncers is how many files are flushed at once: a journalling file system commits them together.
+const syncers = 16
+
+// Apply brings files to the state that the changes want. It may be called again after a crash at any point: what is
+// done already is passed over. Nothing is replaced before every file is known to be as expected and all
+// new contents are on disk. Fault is called before each step that writes, never concurrently.
 func (t *Tree) Apply(ctx context.Context, changes []site.Change, fault func(string) error) error {
+	var todo []work
+	dirs := map[string]bool{} // on this host
 	for _, c := range changes {
 		if c.Store != site.File {
 			continue
 		}
+		w, done, err := t.examine(c)
+		if err != nil {
+			return fmt.Errorf("cannot change %s: %w", c.Ref, err)
+		}
+		// Also of what was done before, perhaps just before power was lost: it must last.
+		dirs[filepath.Dir(w.path())] = true
+		if !done {
+			todo = append(todo, w)
+		}
+	}
+	if err := stageAll(ctx, todo, fault); err != nil {
+		return err
+	}
+	for _, w := range todo {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := t.apply(c, fault); err != nil {
-			return fmt.Errorf("cannot change %s: %w", c.Ref, err)
+		if err := w.carryOut(fault); err != nil {
+			return fmt.Errorf("cannot change %s: %w", w.Ref, err)
 		}
-	}
-	return nil
-}
-
-func (t *Tree) apply(c site.Change, fault func(string) error) error {
-	r, name, err := t.locate(c.Name)
-	if err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(r.Host)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	now, err := read(root, name)
-	missing := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !missing {
-		return err
-	}
-	hash := site.HashOf(now.Content)
-	switch {
-	case c.Delete && missing, !c.Delete && !missing && hash == site.HashOf(c.After):
-		// Done before, perhaps just before power was lost: make sure that it lasts.
-		return syncDir(root, path.Dir(name))
-	case missing != c.Create, !missing && hash != c.Before:
-		return site.ErrForeignWrite
-	case c.Delete:
-		if err := fault("file.remove"); err != nil {
-			return err
-		}
-		if err := root.Remove(name); err != nil {
-			return err
-		}
-		return syncDir(root, path.Dir(name))
-	}
-	like := name
-	if c.Create {
-		if _, like, err = t.locate(c.Like); err != nil {
-			return err
-		}
-	}
-	return replace(root, name, like, c.After, fault)
-}
-
-// replace writes the content beside name with everything that like has, and renames it into place.
-func replace(root *os.Root, name, like string, content []byte, fault func(string) error) error {
-	staged := path.Join(path.Dir(name), stagedPrefix+path.Base(name)+stagedSuffix)
-	if err := root.Remove(staged); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := fault("file.stage"); err != nil {
-		return err
-	}
-	if err := stage(root, staged, like, content); err != nil {
-		return errors.Join(err, root.Remove(staged))
-	}
-	if err := fault("file.rename"); err != nil {
-		return err
-	}
-	if err := root.Rename(staged, name); err != nil {
-		return errors.Join(err, root.Remove(staged))
 	}
 	if err := fault("file.sync"); err != nil {
 		return err
 	}
-	return syncDir(root, path.Dir(name))
+	return syncDirs(dirs)
+}
+
+// work is a change with the place of its file on this host.
+type work struct {
+	site.Change
+	root Root
+	name string // below the root
+	like string // likewise; whose metadata a new file gets
+}
+
+func (w work) path() string { return filepath.Join(w.root.Host, w.name) }
+
+func (w work) staged() string {
+	return path.Join(path.Dir(w.name), stagedPrefix+path.Base(w.name)+stagedSuffix)
+}
+
+// examine finds out whether a change is still to be made.
+func (t *Tree) examine(c site.Change) (w work, done bool, err error) {
+	w.Change = c
+	if w.root, w.name, err = t.locate(c.Name); err != nil {
+		return w, false, err
+	}
+	w.like = w.name
+	if c.Create {
+		if _, w.like, err = t.locate(c.Like); err != nil {
+			return w, false, err
+		}
+	}
+	root, err := os.OpenRoot(w.root.Host)
+	if err != nil {
+		return w, false, err
+	}
+	defer root.Close()
+	now, err := read(root, w.name)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return w, false, err
+	}
+	hash := site.HashOf(now.Content)
+	switch {
+	case c.Delete && missing, !c.Delete && !missing && hash == site.HashOf(c.After):
+		return w, true, nil
+	case missing != c.Create, !missing && hash != c.Before:
+		return w, false, site.ErrForeignWrite
+	}
+	return w, false, nil
+}
+
+// stageAll writes the new contents beside the files they replace.
+func stageAll(ctx context.Context, todo []work, fault func(string) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(syncers)
+	for _, w := range todo {
+		if w.Delete {
+			continue
+		}
+		if err := errors.Join(ctx.Err(), fault("file.stage")); err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		group.Go(func() error {
+			if err := w.stage(); err != nil {
+				return fmt.Errorf("cannot write new content of %s: %w", w.Ref, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (w work) stage() error {
+	root, err := os.OpenRoot(w.root.Host)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.Remove(w.staged()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return stage(root, w.staged(), w.like, w.After)
+}
+
+// carryOut puts the staged file into place, or removes the old one.
+func (w work) carryOut(fault func(string) error) error {
+	root, err := os.OpenRoot(w.root.Host)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if w.Delete {
+		if err := fault("file.remove"); err != nil {
+			return err
+		}
+		return root.Remove(w.name)
+	}
+	if err := fault("file.rename"); err != nil {
+		return err
+	}
+	return root.Rename(w.staged(), w.name)
 }
 
 func stage(root *os.Root, staged, like string, content []byte) error {
@@ -183,30 +241,21 @@ func readSized(get func([]byte) (int, error)) ([]byte, error) {
 	return value[:n], nil
 }
 
-func syncDir(root *os.Root, dir string) error {
-	d, err := root.Open(dir)
-	if err != nil {
-		return err
+// syncDirs makes the names in directories last.
+func syncDirs(dirs map[string]bool) error {
+	var group errgroup.Group
+	group.SetLimit(syncers)
+	for dir := range dirs {
+		group.Go(func() error {
+			d, err := os.Open(dir)
+			if err != nil {
+				return err
+			}
+			return errors.Join(d.Sync(), d.Close())
+		})
 	}
-	err = d.Sync()
-	return errors.Join(err, d.Close())
-}
-
-// Read returns a file's content; the error is fs.ErrNotExist when there is none.
-func (t *Tree) Read(node string) ([]byte, error) {
-	r, name, err := t.locate(node)
-	if err != nil {
-		return nil, err
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("cannot make changes last: %w", err)
 	}
-	root, err := os.OpenRoot(r.Host)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, MaxFile+1))
+	return nil
 }

@@ -42,18 +42,39 @@ func (p *Plan) Issue(ctx context.Context, generate func(pki.Algorithm) (crypto.S
 	if err := issue.certificates(ctx); err != nil {
 		return nil, err
 	}
-	for _, decision := range p.Tokens {
-		if decision.Action != Resigned {
-			continue
-		}
-		key := decision.Token.Key
-		compact, err := decision.Token.Resign(key.ID, made.Keys[key.ID])
-		if err != nil {
-			return nil, err
-		}
-		made.Tokens[decision.Token.ID] = compact
+	if err := p.signTokens(ctx, made); err != nil {
+		return nil, err
 	}
 	return made, nil
+}
+
+// signTokens signs in parallel: a cluster may have a thousand tokens, and RSA takes a millisecond for each.
+func (p *Plan) signTokens(ctx context.Context, made *Issued) error {
+	var todo []*graph.Token
+	for _, decision := range p.Tokens {
+		if decision.Action == Resigned {
+			todo = append(todo, decision.Token)
+		}
+	}
+	signed := make([][]byte, len(todo))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, t := range todo {
+		group.Go(func() (err error) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			signed[i], err = t.Resign(t.Key.ID, made.Keys[t.Key.ID])
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, t := range todo {
+		made.Tokens[t.ID] = signed[i]
+	}
+	return nil
 }
 
 func (p *Plan) makeKeys(ctx context.Context, made *Issued, generate func(pki.Algorithm) (crypto.Signer, error)) error {

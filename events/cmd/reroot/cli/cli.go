@@ -33,6 +33,7 @@ func OfProcess() Process {
 // app is one run of the command line.
 type app struct {
 	Process
+	host                                string // "kubectl" or "oc" when this is a plug-in of theirs
 	server, creds, cluster, user, color string
 	store                               *connection
 	patience                            time.Duration // for what should be answered at once
@@ -52,9 +53,10 @@ func Run(ctx context.Context, p Process) int {
 		fmt.Fprintln(a.Err, "interrupted: this changes nothing, an upgrade that runs goes on")
 		return int(Interrupted)
 	case !a.began:
-		err = wrong("read the command line", cmd.CommandPath()+" --help", "%v", err)
+		err = wrong("read the command line", strings.TrimPrefix(cmd.CommandPath(), a.host+" ")+" --help", "%v", err)
 	}
 	f := failureOf(err)
+	f.Do = a.spelt(f.Do)
 	f.print(a.Err)
 	return int(f.Code)
 }
@@ -86,18 +88,27 @@ events is the only truth, and what is shown is read from it.`,
 	)
 	root.SetHelpCommand(&cobra.Command{Hidden: true}) // --help is the one way
 	if host, plugin := strings.CutSuffix(filepath.Base(a.Args[0]), "-reroot"); plugin {
+		a.host = host
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: host + " reroot"}
-		plugInto(host, root)
+		a.respell(root)
 	}
 	return root
 }
 
-// plugInto lets the examples of a command, and of those below it, call it as a plug-in of host.
-func plugInto(host string, c *cobra.Command) {
-	c.Example = strings.ReplaceAll(c.Example, "  reroot ", "  "+host+" reroot ")
+// respell lets the examples of a command, and of those below it, call it as it was called.
+func (a *app) respell(c *cobra.Command) {
+	c.Example = a.spelt(c.Example)
 	for _, below := range c.Commands() {
-		plugInto(host, below)
+		a.respell(below)
 	}
+}
+
+// spelt is a text in which commands are called as this one was: reroot, or kubectl reroot.
+func (a *app) spelt(text string) string {
+	if a.host == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, "reroot ", a.host+" reroot ")
 }
 
 // globals are the flags that every command has. Each text can be set by an environment variable, too.

@@ -77,7 +77,7 @@ func (a *app) events(ctx context.Context, o *eventsOptions, args []string) error
 	}
 	var f filter
 	if len(args) == 1 {
-		if f.upgrade, err = upgrade(ctx, store, cluster, args[0]); err != nil {
+		if f.upgrade, err = resolve(ctx, store, cluster, args[0]); err != nil {
 			return err
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/cmd/reroot/reasons"
 	"github.com/reroot-dev/reroot/events/timeline"
-	aggregate "github.com/reroot-dev/reroot/events/upgrade"
+	"github.com/reroot-dev/reroot/events/upgrade"
 	"github.com/reroot-dev/reroot/schemas"
 )
 
@@ -119,14 +119,14 @@ func eventPage(short string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n%s.\n\n", d.Type, upper(d.Meaning))
 	fmt.Fprintf(&b, "kind:      %s\nwriter:    %s\nschema:    %s\n", d.Kind, strings.Join(d.Writers, ", "), events.SchemaURI(d.Type))
-	if rule := aggregate.Rules[d.Type]; len(rule.From) < len(aggregate.Phases) {
+	if rule := upgrade.Rules[d.Type]; len(rule.From) < len(upgrade.Phases) {
 		phases := make([]string, len(rule.From))
 		for i, p := range rule.From {
 			phases[i] = string(p)
 		}
 		fmt.Fprintf(&b, "in phase:  %s\n", strings.Join(phases, ", "))
 	}
-	for _, r := range aggregate.Reactions {
+	for _, r := range upgrade.Reactions {
 		if r.On == d.Type {
 			var emits []string
 			for _, t := range r.Emits {
@@ -178,7 +178,7 @@ func stageList() [][]string {
 func stagePage(name string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n%s.\n\nphases, and the stages that may be asked for in each:\n", name, upper(stageMeanings[events.Stage(name)]))
-	for _, p := range aggregate.Phases {
+	for _, p := range upgrade.Phases {
 		if p.Stage() != events.Stage(name) {
 			continue
 		}

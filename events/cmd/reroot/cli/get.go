@@ -11,7 +11,7 @@ import (
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
 	"github.com/reroot-dev/reroot/events/timeline"
-	aggregate "github.com/reroot-dev/reroot/events/upgrade"
+	"github.com/reroot-dev/reroot/events/upgrade"
 )
 
 func (a *app) getCommand() *cobra.Command {
@@ -50,7 +50,7 @@ func (a *app) get(ctx context.Context, output format, single bool) error {
 	if err != nil {
 		return err
 	}
-	states := make([]aggregate.State, 0, len(names))
+	states := make([]upgrade.State, 0, len(names))
 	var damaged error
 	for _, name := range names {
 		s, err := journal.Fold(ctx, store, name, 0)
@@ -66,7 +66,7 @@ func (a *app) get(ctx context.Context, output format, single bool) error {
 	return damaged
 }
 
-func (a *app) list(states []aggregate.State, output format, single bool) error {
+func (a *app) list(states []upgrade.State, output format, single bool) error {
 	switch {
 	case output == asName:
 		for _, s := range states {
@@ -79,12 +79,12 @@ func (a *app) list(states []aggregate.State, output format, single bool) error {
 		return encode(a.Out, output, states[0])
 	}
 	return encode(a.Out, output, struct {
-		Items []aggregate.State `json:"items"`
+		Items []upgrade.State `json:"items"`
 	}{states})
 }
 
 // rows is the table of the states, with its header.
-func (a *app) rows(states []aggregate.State, wide bool) [][]string {
+func (a *app) rows(states []upgrade.State, wide bool) [][]string {
 	header := []string{"CLUSTER", "UPGRADE", "STAGE", "PHASE", "SINCE", "REASON"}
 	if wide {
 		header = append(header, "FROM", "TO", "THROUGH", "BOOTED", "EVENTS")
@@ -100,7 +100,7 @@ func (a *app) rows(states []aggregate.State, wide bool) [][]string {
 	return rows
 }
 
-func reason(s aggregate.State) string {
+func reason(s upgrade.State) string {
 	switch {
 	case s.Overdue:
 		return "Overdue"
@@ -118,10 +118,10 @@ func stateroot(d *events.Deployment) string {
 }
 
 // state is the newest state of the chosen cluster.
-func (a *app) state(ctx context.Context) (aggregate.State, error) {
+func (a *app) state(ctx context.Context) (upgrade.State, error) {
 	store, cluster, err := a.history(ctx)
 	if err != nil {
-		return aggregate.State{}, err
+		return upgrade.State{}, err
 	}
 	return journal.Fold(ctx, store, cluster, 0)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/events/cmd/reroot/reasons"
 	"github.com/reroot-dev/reroot/events/upgrade/upgradetest"
 )
 
@@ -110,9 +111,7 @@ func TestFleet(t *testing.T) {
 func TestExplain(t *testing.T) {
 	w := &world{t: t}
 	for name, line := range map[string]string{
-		"explain-reasons":    "explain reason",
 		"explain-reason":     "explain reason seedNotNewer",
-		"explain-events":     "explain event",
 		"explain-event":      "explain event upgrade.requested",
 		"explain-stages":     "explain stage",
 		"explain-stage":      "explain stage Upgrade",
@@ -123,13 +122,23 @@ func TestExplain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { golden(t, name+".txt", w.reroot(line).String()) })
 	}
-	t.Run("every name", func(t *testing.T) {
+	t.Run("every event", func(t *testing.T) {
+		list := w.reroot("explain event").out
 		for _, d := range events.Catalogue() {
 			if d.Kind == events.Ephemeral {
 				continue
 			}
-			if r := w.reroot("explain event " + d.Type.Short()); r.code != 0 || !strings.Contains(r.out, string(d.Type)) || !strings.Contains(r.out, "example") {
-				t.Errorf("%s: %s", d.Type.Short(), r)
+			page := w.reroot("explain event " + d.Type.Short()).out
+			if !strings.Contains(list, "\n"+d.Type.Short()+" ") || !strings.Contains(page, string(d.Type)) || !strings.Contains(page, "example of its data") {
+				t.Errorf("%s is not explained: %s", d.Type.Short(), page)
+			}
+		}
+	})
+	t.Run("every reason", func(t *testing.T) {
+		list := w.reroot("explain reason").out
+		for _, r := range reasons.Table {
+			if page := w.reroot("explain reason " + r.Reason).out; !strings.Contains(list, "\n"+r.Reason+" ") || strings.Count(page, "\n") < 3 {
+				t.Errorf("%s is not explained: %s", r.Reason, page)
 			}
 		}
 	})

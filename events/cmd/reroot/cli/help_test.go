@@ -119,6 +119,18 @@ func TestPlugin(t *testing.T) {
 	}
 }
 
+func TestPluginAdvises(t *testing.T) {
+	w := &world{t: t}
+	for line, want := range map[string]string{
+		"get --ouput json":    "do: kubectl reroot get --help\n",
+		"explain reason Whim": "do: kubectl reroot explain reason\n",
+	} {
+		if r := w.do(t.Context(), call{name: "kubectl-reroot", args: strings.Fields(line)}); !strings.Contains(r.err, want) {
+			t.Errorf("it does not say %q: %s", want, r)
+		}
+	}
+}
+
 func TestCompletion(t *testing.T) {
 	w := newWorld(t, nil).tell(edge, "first", upgradetest.GoodPath...).tell(edge, "first", finalization...).
 		tell(edge, upID, upgradetest.Until(events.TypePrepCompleted)...)

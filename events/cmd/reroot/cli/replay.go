@@ -12,7 +12,7 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
-	aggregate "github.com/reroot-dev/reroot/events/upgrade"
+	"github.com/reroot-dev/reroot/events/upgrade"
 )
 
 // maxExport bounds an exported history that is read, in bytes.
@@ -45,16 +45,16 @@ or from a file that export wrote: then nothing else is needed.`,
 	return cmd
 }
 
-func (a *app) replay(ctx context.Context, file, until string) (aggregate.State, error) {
+func (a *app) replay(ctx context.Context, file, until string) (upgrade.State, error) {
 	number, moment, err := parseUntil(until)
 	if err != nil {
-		return aggregate.State{}, err
+		return upgrade.State{}, err
 	}
 	log, cluster, err := a.source(ctx, file)
 	if err != nil {
-		return aggregate.State{}, err
+		return upgrade.State{}, err
 	}
-	s := aggregate.New(cluster)
+	s := upgrade.New(cluster)
 	for r, err := range log.Read(ctx, cluster, 1) {
 		if err != nil {
 			return s, fmt.Errorf("cannot replay the history of %s: %w", cluster, err)

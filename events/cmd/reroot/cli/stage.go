@@ -48,7 +48,7 @@ func (a *app) stage(ctx context.Context, given string, stage events.Stage, yes b
 	if err != nil {
 		return err
 	}
-	id, err := upgrade(ctx, store, cluster, given)
+	id, err := resolve(ctx, store, cluster, given)
 	if err != nil {
 		return err
 	}

@@ -143,8 +143,8 @@ func upgrades(ctx context.Context, log journal.Log, cluster string) ([]string, e
 	return ids, nil
 }
 
-// upgrade is the id of an upgrade of a history, of which a person has given at least an unambiguous beginning.
-func upgrade(ctx context.Context, log journal.Log, cluster, given string) (string, error) {
+// resolve is the id of an upgrade of a history, of which a person has given at least an unambiguous beginning.
+func resolve(ctx context.Context, log journal.Log, cluster, given string) (string, error) {
 	ids, err := upgrades(ctx, log, cluster)
 	if err != nil {
 		return "", err

@@ -15,7 +15,7 @@ import (
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
 	"github.com/reroot-dev/reroot/events/timeline"
-	aggregate "github.com/reroot-dev/reroot/events/upgrade"
+	"github.com/reroot-dev/reroot/events/upgrade"
 )
 
 // Milestones of an upgrade that can be waited for. One that was passed stays passed, but for upgraded, which a rollback
@@ -78,11 +78,11 @@ func (a *app) wait(ctx context.Context, given string, conditions []string, timeo
 	if err != nil {
 		return err
 	}
-	id, err := upgrade(ctx, store, cluster, given)
+	id, err := resolve(ctx, store, cluster, given)
 	if err != nil {
 		return err
 	}
-	w := &wait{id: id, wanted: conditions, passed: map[string]bool{}, state: aggregate.New(cluster)}
+	w := &wait{id: id, wanted: conditions, passed: map[string]bool{}, state: upgrade.New(cluster)}
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	err = w.until(limited, store)
@@ -101,7 +101,7 @@ type wait struct {
 	id     string
 	wanted []string
 	passed map[string]bool
-	state  aggregate.State // of the upgrade; it does not go on to the next one
+	state  upgrade.State // of the upgrade; it does not go on to the next one
 }
 
 // errOver says that another upgrade has begun: nothing more happens in this one.
@@ -168,11 +168,11 @@ func (w *wait) verdict() (over bool, err error) {
 		}
 	}
 	switch w.state.Phase {
-	case aggregate.RolledBack, aggregate.PrepFailed, aggregate.UpgradeFailed, aggregate.RollbackFailed:
+	case upgrade.RolledBack, upgrade.PrepFailed, upgrade.UpgradeFailed, upgrade.RollbackFailed:
 		if slices.Contains(w.wanted, idle) {
 			return false, nil // a person may ask for it meanwhile
 		}
-	case aggregate.Idle, aggregate.CleanupFailed:
+	case upgrade.Idle, upgrade.CleanupFailed:
 	default:
 		return false, nil
 	}
@@ -180,12 +180,12 @@ func (w *wait) verdict() (over bool, err error) {
 }
 
 // missed says that an upgrade ended otherwise than awaited.
-func missed(cannot string, s aggregate.State) error {
+func missed(cannot string, s upgrade.State) error {
 	f := &Failure{Code: NeedsPerson, Cannot: cannot, Because: "it ended otherwise: " + timeline.Outcome(s), Do: "look at it: reroot timeline " + s.Upgrade}
-	if s.Phase == aggregate.RolledBack || (s.Phase == aggregate.Idle && s.Result == aggregate.RolledBack) {
+	if s.Phase == upgrade.RolledBack || (s.Phase == upgrade.Idle && s.Result == upgrade.RolledBack) {
 		f.Code = RolledBack
 	}
-	if next := s.Phase.ValidNextStages(); s.Phase != aggregate.Idle && len(next) > 0 {
+	if next := s.Phase.ValidNextStages(); s.Phase != upgrade.Idle && len(next) > 0 {
 		f.Do = fmt.Sprintf("ask for a stage that can follow (%s): reroot stage %s STAGE", timeline.Stages(next), s.Upgrade)
 	}
 	if s.Failure != nil {
@@ -196,7 +196,7 @@ func missed(cannot string, s aggregate.State) error {
 }
 
 // overtime says that the time to wait is over.
-func overtime(cannot string, limit time.Duration, s aggregate.State) error {
+func overtime(cannot string, limit time.Duration, s upgrade.State) error {
 	return &Failure{Code: TimedOut, Cannot: cannot, Because: fmt.Sprintf("after %s it is %s", limit, timeline.Outcome(s)), Do: "wait again, or watch it: reroot timeline " + s.Upgrade}
 }
 
@@ -210,7 +210,7 @@ func (a *app) followed(ctx context.Context, store journal.Store, e event.Event, 
 		return overtime("wait for "+e.Subject(), timeout, s)
 	case err != nil:
 		return err
-	case s.Phase == aggregate.Prepared, s.Result == aggregate.Upgraded:
+	case s.Phase == upgrade.Prepared, s.Result == upgrade.Upgraded:
 		return nil
 	}
 	return missed("bring "+e.Subject()+" to its end", s)

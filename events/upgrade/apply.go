@@ -37,6 +37,10 @@ func (s State) Apply(e event.Event, hash string) (State, error) {
 	if !expected && d.Kind != events.Fact {
 		return s, s.refuse(t, "allowed in: %v", rule.From)
 	}
+	if e.Subject() != s.Upgrade && d.Kind == events.Decision && t != events.TypeJournalRestarted {
+		return s, s.refuse(t, "it is about upgrade %q, the last one is %q", e.Subject(), s.Upgrade)
+	}
+	expected = expected && (d.Kind != events.Fact || e.Subject() == s.Upgrade)
 	next := s
 	if err := next.learn(t, e, expected); err != nil {
 		return s, err

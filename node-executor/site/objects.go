@@ -68,6 +68,9 @@ func collectOADP(ctx context.Context, src *source, s *Site) error {
 	if err != nil {
 		return err
 	}
+	if len(apps) > 0 {
+		locations = nil // the OADP operator makes them from its own resource
+	}
 	for _, o := range append(apps, locations...) {
 		s.carry(&o)
 	}

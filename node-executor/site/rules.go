@@ -115,6 +115,9 @@ func (s *Site) Rules(from Names, now time.Time) (plan.Rules, error) {
 	return rules, nil
 }
 
+// loopback is where static pods listen for each other.
+const loopback = "127.0.0.1:"
+
 // renames are the rules from the seed's names to the site's; names that are equal need none.
 func (s *Site) renames(from Names) rename.Rules {
 	var rules rename.Rules
@@ -150,8 +153,9 @@ func (s *Site) renames(from Names) rename.Rules {
 				port(address(old), address(renamed))
 				continue
 			}
-			if flag == probedPort {
+			if flag == probedPort { // whatever listens there may say so in a flag of its own
 				add(func(old, renamed string) rename.Rule { return rename.Setting(flag, old, renamed) }, old, renamed)
+				port(loopback+old, loopback+renamed)
 				continue
 			}
 			add(func(old, renamed string) rename.Rule { return rename.Flag(flag, old, renamed) }, old, renamed)

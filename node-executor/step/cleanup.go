@@ -2,9 +2,11 @@ package step
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/node-executor/watchdog"
 )
 
 // cleanup removes every trace of an upgrade but the booted root. The engine has stopped and undone by then whatever of
@@ -28,11 +30,14 @@ func cleanup(n Node) Plan {
 
 // checkConfirmed keeps the way back for as long as the watchdog may need it.
 func (n Node) checkConfirmed(_ context.Context, t *Task) error {
-	return n.Watchdog.Guard(func(old *events.Deployment) error {
-		if old != nil && *old != t.Booted {
-			return fmt.Errorf("cannot clean up: stateroot %s is not confirmed, %s is the way back", t.Booted.Stateroot, old.Stateroot)
+	return n.Watchdog.Guard(func(r watchdog.Record, err error) error {
+		switch {
+		case errors.Is(err, watchdog.ErrUnarmed), err == nil && (r.Phase == watchdog.Confirmed || r.Old == t.Booted):
+			return nil
+		case err != nil:
+			return err
 		}
-		return nil
+		return fmt.Errorf("cannot clean up: stateroot %s is not confirmed, %s is the way back", t.Booted.Stateroot, r.Old.Stateroot)
 	})
 }
 

@@ -70,9 +70,8 @@ type Watchdog interface {
 	Confirm() error
 	// GiveUp makes an unconfirmed root one that cannot be confirmed any more.
 	GiveUp(why string) (watchdog.Record, error)
-	// Guard runs f while nobody else touches the boot order. Old is what the watchdog would go back to, nil when there is
-	// nothing to watch or the root is confirmed.
-	Guard(f func(old *events.Deployment) error) error
+	// Guard runs f, with the watchdog's record, while nobody else touches the boot order.
+	Guard(f func(watchdog.Record, error) error) error
 }
 
 // Seeds imports seed images.

@@ -14,6 +14,7 @@ import (
 	"github.com/reroot-dev/reroot/deploy/node"
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/node-executor/step/etc"
+	"github.com/reroot-dev/reroot/node-executor/watchdog"
 )
 
 // pivot boots the new deployment. Until set-default nothing has changed that the running root could notice. The ledger
@@ -143,8 +144,9 @@ func (n Node) defaultTarget(ctx context.Context, t *Task) error {
 
 func (n Node) defaultFrom(ctx context.Context, t *Task) error { return n.setDefault(ctx, t.From) }
 
+// setDefault changes the boot order, whatever state the watchdog's record is in.
 func (n Node) setDefault(ctx context.Context, d events.Deployment) error {
-	return n.Watchdog.Guard(func(*events.Deployment) error {
+	return n.Watchdog.Guard(func(watchdog.Record, error) error {
 		return n.Host.SetDefault(ctx, d.Stateroot, d.Commit, d.Serial)
 	})
 }

@@ -41,12 +41,14 @@ func (n Node) checkOld(ctx context.Context, _ *Task, old events.Deployment) erro
 	return err
 }
 
-// giveUp has the watchdog see to the same end, should the executor not get there.
+// giveUp has the watchdog see to the same end, should the executor not get there. Where it cannot, the executor goes on
+// alone.
 func (n Node) giveUp(context.Context, *Task, events.Deployment) error {
-	if _, err := n.Watchdog.GiveUp("a rollback was decided on"); !errors.Is(err, watchdog.ErrUnarmed) {
-		return err
+	_, err := n.Watchdog.GiveUp("a rollback was decided on")
+	if errors.Is(err, watchdog.ErrUnarmed) || errors.Is(err, watchdog.ErrDamaged) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 func (n Node) defaultOld(ctx context.Context, _ *Task, old events.Deployment) error {

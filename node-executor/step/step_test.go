@@ -368,6 +368,17 @@ func TestRollback(t *testing.T) {
 	if err := dog.Confirm(); !errors.Is(err, watchdog.ErrGivenUp) {
 		t.Errorf("confirm after a rollback: %v, want %v", err, watchdog.ErrGivenUp)
 	}
+	for _, name := range []string{"watchdog.a", "watchdog.b"} { // what it remembers is not needed for the way back
+		if err := os.Truncate(filepath.Join(string(r.node.State), name), 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.do(events.TypeNodeRollbackRequested, r.task(r.new, command)); !errors.Is(err, step.ErrRebooting) {
+		t.Errorf("rollback with a damaged record: %v, want %v", err, step.ErrRebooting)
+	}
+	if err := r.do(events.TypeCleanupRequested, r.task(r.new, events.CleanupRequested{Remove: []string{"rhcos"}})); !errors.Is(err, watchdog.ErrDamaged) {
+		t.Errorf("cleanup with a damaged record: %v, want %v", err, watchdog.ErrDamaged)
+	}
 	r.asked = nil
 	task := r.task(r.old, command)
 	if err := r.do(events.TypeNodeRollbackRequested, task); err != nil || len(r.asked) > 0 {

@@ -68,7 +68,11 @@ type Dir string
 
 // lock excludes every other reader and writer of the record, in this process and in others, until unlock is called.
 func (d Dir) lock() (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(string(d), "watchdog.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	name := filepath.Join(string(d), "watchdog.lock")
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if errors.Is(err, unix.EROFS) { // good enough to read under
+		f, err = os.Open(name)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the watchdog's record: %w", err)
 	}
@@ -250,22 +254,14 @@ func (d Dir) GiveUp(why string) (Record, error) {
 }
 
 // Guard runs f while nobody else changes the record or the boot order: two that move the same deployment to the front at
-// the same time could leave it second. Old is what the watchdog would go back to, nil when there is nothing to watch or
-// the root is confirmed.
-func (d Dir) Guard(f func(old *events.Deployment) error) error {
+// the same time could leave it second. It hands over what [Dir.Read] would return.
+func (d Dir) Guard(f func(Record, error) error) error {
 	unlock, err := d.lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	r, err := d.read()
-	if err != nil && !errors.Is(err, ErrUnarmed) {
-		return err
-	}
-	if err != nil || r.Phase == Confirmed {
-		return f(nil)
-	}
-	return f(&r.Old)
+	return f(d.read())
 }
 
 // Disarm forgets everything. It is not for the new root: there only [Confirm] may stop the watchdog.

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
-
-	"github.com/reroot-dev/reroot/events"
 )
 
 const (
@@ -71,7 +69,7 @@ func (d Dir) look(h Host) (Record, error) {
 func (d Dir) goBack(ctx context.Context, r Record, h Host, log *slog.Logger) error {
 	var asked time.Duration // CLOCK_BOOTTIME of the first reboot that was asked for; 0 before
 	for {
-		err := d.Guard(func(*events.Deployment) error {
+		err := d.Guard(func(Record, error) error {
 			return h.SetDefault(ctx, r.Old.Stateroot, r.Old.Commit, r.Old.Serial)
 		})
 		if err != nil {

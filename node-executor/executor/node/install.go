@@ -8,7 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/reroot-dev/reroot/node-executor/host"
 	"github.com/reroot-dev/reroot/node-executor/step"
 	"github.com/reroot-dev/reroot/node-executor/step/etc"
 )
@@ -30,6 +35,9 @@ type InstallOptions struct {
 // enabled. It may be repeated; while an upgrade is under way it refuses to exchange the program, since one and the same
 // must serve both roots.
 func Install(o InstallOptions) error {
+	if err := unlockSysroot(o.State); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Join(o.State, "bin"), 0o755); err != nil {
 		return fmt.Errorf("cannot make the state directory: %w", err)
 	}
@@ -55,6 +63,24 @@ func Install(o InstallOptions) error {
 		return fmt.Errorf("cannot install units: %w", err)
 	}
 	return nil
+}
+
+// unlockSysroot makes the running node's /sysroot writable, for the calling goroutine only and until it ends, when the
+// state directory is on it and it is not.
+func unlockSysroot(state string) error {
+	h := host.New(host.Options{})
+	var st unix.Statfs_t
+	if !strings.HasPrefix(state, h.Sysroot()+"/") || unix.Statfs(h.Sysroot(), &st) != nil || st.Flags&unix.ST_RDONLY == 0 {
+		return nil
+	}
+	runtime.LockOSThread() // and never unlocked: the thread has a mount namespace of its own now
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("cannot make a mount namespace: %w", err)
+	}
+	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("cannot make mounts private: %w", err)
+	}
+	return h.MakeSysrootWritable()
 }
 
 // pin copies the running program into the state directory and notes its checksum.

@@ -48,6 +48,10 @@ func TestMain(m *testing.M) {
 			err = node.Watch(ctx, log)
 		case "await-identity":
 			err = node.AwaitIdentity(ctx)
+		case "status":
+			_, err = node.ReadStatus()
+		case "install":
+			err = node.Install(node.InstallOptions{Etc: "/etc", State: "/sysroot/reroot"})
 		default:
 			goleak.VerifyTestMain(m)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/node-executor/executor/node"
 	"github.com/reroot-dev/reroot/node-executor/sandbox"
 	"github.com/reroot-dev/reroot/node-executor/watchdog"
 )
@@ -16,6 +17,19 @@ import (
 func TestPivotOnAMachine(t *testing.T) {
 	l := newLab(t)
 	l.ready(1)
+	sum := filepath.Join(l.machine.Sysroot, "reroot/bin/reroot-node.sha256")
+	if err := os.Remove(sum); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := l.node(node.StateDir+"/bin/reroot-node", "install"); code != 0 {
+		t.Errorf("install on the running node, whose /sysroot is read-only: %s", out)
+	}
+	if _, err := os.Stat(sum); err != nil {
+		t.Error(err)
+	}
+	if out, code := l.node(node.StateDir+"/bin/reroot-node", "status"); code != 0 {
+		t.Errorf("status: %s", out)
+	}
 	l.pivot(10 * time.Minute)
 	first := fact[events.PivotCompleted](l, 1, events.TypePivotCompleted)
 	if first.Booted != l.new || first.From != l.old {
@@ -24,6 +38,9 @@ func TestPivotOnAMachine(t *testing.T) {
 	fact[events.CryptoregenCompleted](l, 2, events.TypeCryptoregenCompleted)
 	fact[events.ReconfigureCompleted](l, 3, events.TypeReconfigureCompleted)
 	l.ready(2)
+	if out, code := l.node(node.StateDir+"/bin/reroot-node", "status"); code != 0 {
+		t.Errorf("status: %s", out)
+	}
 	if out, code := l.node("systemctl", "is-active", "reroot-watchdog.service", "kubelet.service", "var-lib-reroot.mount"); code != 0 {
 		t.Errorf("units: %s", out)
 	}

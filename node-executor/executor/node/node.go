@@ -156,7 +156,7 @@ func ReadStatus() (Status, error) {
 	switch {
 	case err == nil:
 		status.Watchdog = &r
-	case !errors.Is(err, watchdog.ErrUnarmed) && !errors.Is(err, os.ErrPermission):
+	case !errors.Is(err, watchdog.ErrUnarmed) && !errors.Is(err, os.ErrNotExist): // no lock yet: never armed
 		return status, err
 	}
 	return status, nil

@@ -92,9 +92,10 @@ func Binaries(ctx context.Context, log io.Writer, names ...string) (map[string]s
 	return paths, nil
 }
 
-// Program builds the main package importPath of this module as the file out.
-// The working directory must be inside the repository.
-func Program(ctx context.Context, importPath, out string) error {
+// Program builds the main package importPath of this module as the file out, with
+// further build tags if there are any. The working directory must be inside the
+// repository.
+func Program(ctx context.Context, importPath, out string, tags ...string) error {
 	root, err := repository()
 	if err != nil {
 		return err
@@ -102,7 +103,7 @@ func Program(ctx context.Context, importPath, out string) error {
 	if out, err = filepath.Abs(out); err != nil {
 		return fmt.Errorf("cannot build %s: %w", importPath, err)
 	}
-	if _, err := run(ctx, root, programFlags, "build", "-o", out, importPath); err != nil {
+	if _, err := run(ctx, root, strings.Join(append([]string{programFlags}, tags...), ","), "build", "-o", out, importPath); err != nil {
 		return fmt.Errorf("cannot build %s: %w", importPath, err)
 	}
 	return nil

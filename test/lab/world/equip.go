@@ -32,12 +32,16 @@ func (w *World) equip(ctx context.Context) error {
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return err
 	}
-	state := filepath.Join(w.Target.Sysroot, "reroot")
-	install := exec.CommandContext(ctx, w.opts.Programs["reroot-node"], "install", "--etc", filepath.Join(w.Target.Root, "etc"), "--state", state, "--config", file)
+	state, program := filepath.Join(w.Target.Sysroot, "reroot"), "reroot-node"
+	breaks := w.opts.Fail != "" && sabotageOf(w.opts.Fail) == ""
+	if breaks {
+		program = faulty
+	}
+	install := exec.CommandContext(ctx, w.opts.Programs[program], "install", "--etc", filepath.Join(w.Target.Root, "etc"), "--state", state, "--config", file)
 	if out, err := install.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot install the executor: %w: %s", err, out)
 	}
-	if w.opts.Fail != "" && sabotageOf(w.opts.Fail) == "" {
+	if breaks {
 		return os.WriteFile(filepath.Join(state, "fault-plan"), []byte(w.opts.Fail+" error\n"), 0o600)
 	}
 	return nil

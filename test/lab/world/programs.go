@@ -21,6 +21,9 @@ var own = map[string]string{
 	"lab-kubelet":    "test/lab/staticpod/cmd/lab-kubelet",
 }
 
+// faulty is reroot-node with its fault points, see package fault.
+const faulty = "reroot-node-faulty"
+
 // Prepare makes what the lab needs and the machine lacks, and says what it is doing and how long that takes: programs
 // of third parties and the OS tree are built once and cached, this module's own programs every time. It returns each
 // program's path.
@@ -42,11 +45,13 @@ func Prepare(ctx context.Context, log io.Writer) (map[string]string, error) {
 	}
 	var group errgroup.Group
 	group.SetLimit(2)
-	add := func(name, importPath string) {
-		programs[name] = filepath.Join(dir, name)
-		group.Go(func() error { return build.Program(ctx, importPath, programs[name]) })
+	add := func(name, importPath string, tags ...string) {
+		out := filepath.Join(dir, name)
+		programs[name] = out
+		group.Go(func() error { return build.Program(ctx, importPath, out, tags...) })
 	}
 	add("lab-oadp", cluster.OADPProgram)
+	add(faulty, build.ModulePath+"/"+own["reroot-node"], "faultinject")
 	for name, path := range own {
 		add(name, build.ModulePath+"/"+path)
 	}

@@ -114,7 +114,7 @@ func newRequest(ctx context.Context, url string) (*http.Request, error) {
 
 // poll calls try until it succeeds, ctx ends, or ended is closed; the error is try's last.
 func poll(ctx context.Context, ended <-chan struct{}, try func() error) error {
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := try()
@@ -123,9 +123,9 @@ func poll(ctx context.Context, ended <-chan struct{}, try func() error) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("it does not answer in time: %w", err)
+			return fmt.Errorf("not in time: %w", err)
 		case <-ended:
-			return fmt.Errorf("it has ended: %w", err)
+			return fmt.Errorf("what was waited for has ended: %w", err)
 		case <-tick.C:
 		}
 	}

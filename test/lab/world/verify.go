@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,9 +45,18 @@ func (w *World) CreateResource(ctx context.Context) error {
 	return err
 }
 
-// Verify checks from outside that the world is as the state says: after a good upgrade the seed's software under the
-// target's identity, after a rollback everything as it was. It reports everything that is not.
+// settleLimit is how long Verify waits: after a rollback the node is back before its control plane answers.
+const settleLimit = time.Minute
+
+// Verify checks from outside that the world becomes, within a minute, what the state says: after a good upgrade the
+// seed's software under the target's identity, after a rollback everything as it was. It reports everything that is not.
 func (w *World) Verify(ctx context.Context, s upgrade.State) error {
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	return poll(ctx, w.machine.ended, func() error { return w.verify(ctx, s) })
+}
+
+func (w *World) verify(ctx context.Context, s upgrade.State) error {
 	var problems []error
 	check := func(what string, err error) {
 		if err != nil {

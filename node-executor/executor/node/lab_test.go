@@ -165,6 +165,7 @@ type lab struct {
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	t.Parallel() // most of a boot is waiting
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: namespaces and ostree")
 	}

@@ -9,6 +9,7 @@ package graph
 import (
 	"cmp"
 	"crypto"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 
@@ -69,6 +70,8 @@ type Graph struct {
 	Certificates map[pki.CertificateID]*Certificate
 	Tokens       map[token.ID]*Token
 	Unread       []Unread
+
+	copies map[[sha256.Size]byte]*Key // private keys by the hash of a form in which they stood somewhere
 }
 
 // New returns an empty graph.
@@ -77,6 +80,7 @@ func New() *Graph {
 		Keys:         map[pki.KeyID]*Key{},
 		Certificates: map[pki.CertificateID]*Certificate{},
 		Tokens:       map[token.ID]*Token{},
+		copies:       map[[sha256.Size]byte]*Key{},
 	}
 }
 
@@ -93,6 +97,12 @@ func (g *Graph) add(place Place, leaf crawl.Leaf) error {
 	case crawl.Certificate:
 		return g.addCertificate(place, leaf.Bytes)
 	case crawl.PrivateKey:
+		// Reading an RSA key checks it, which takes long, and most are copies.
+		hash := sha256.Sum256(leaf.Bytes)
+		if known := g.copies[hash]; known != nil {
+			known.Places = append(known.Places, place)
+			return nil
+		}
 		private, _, err := pki.ParsePrivateKey(leaf.Bytes)
 		if err != nil {
 			return err
@@ -101,7 +111,7 @@ func (g *Graph) add(place Place, leaf crawl.Leaf) error {
 		if err != nil {
 			return err
 		}
-		key.Private = private
+		key.Private, g.copies[hash] = private, key
 		key.Places = append(key.Places, place)
 	case crawl.PublicKey:
 		public, _, err := pki.ParsePublicKey(leaf.Bytes)
@@ -130,6 +140,11 @@ func (g *Graph) add(place Place, leaf crawl.Leaf) error {
 }
 
 func (g *Graph) addCertificate(place Place, der []byte) error {
+	// Most certificates are copies: a bundle of public roots stands in thirty places.
+	if known := g.Certificates[sha256.Sum256(der)]; known != nil {
+		known.Places = append(known.Places, place)
+		return nil
+	}
 	parsed, err := pki.ParseCertificate(der)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/big"
@@ -214,7 +215,10 @@ var errUnplanned = errors.New("not in the plan")
 func (p *Plan) Replacement(made *Issued, leaf crawl.Leaf) ([]byte, error) {
 	switch leaf.Kind {
 	case crawl.Certificate:
-		c, err := pki.ParseCertificate(leaf.Bytes)
+		if id := sha256.Sum256(leaf.Bytes); p.Certificates[id] != nil {
+			return made.Certificates[id], nil
+		}
+		c, err := pki.ParseCertificate(leaf.Bytes) // perhaps something follows it
 		if err != nil {
 			return nil, nil // reported as unread when it was found
 		}

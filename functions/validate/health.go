@@ -20,7 +20,7 @@ func (s *subject) health(ctx context.Context) (finding, error) {
 		return holds("they are", expected)
 	}
 	why := strings.Join(unsettled, "; ")
-	f, _ := fails(events.ReasonClusterUnhealthy, why, expected, fmt.Sprintf("the cluster is not healthy: %s", why),
+	f, _ := fails(events.ReasonClusterUnhealthy, why, expected, fmt.Sprintf("cannot upgrade an unhealthy cluster: %s", why),
 		"bring the cluster to rest (oc get clusteroperators,machineconfigpools,nodes), set stage Idle, then ask again")
 	f.patience = untilDeadline
 	return f, nil

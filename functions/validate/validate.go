@@ -65,11 +65,11 @@ func (f Function) Handle(ctx context.Context, s upgrade.State, e event.Event) ([
 		case f.now().Sub(s.PhaseSince) >= found.patience:
 			return say(events.TypePrepFailed, events.PrepFailed{Failure: *found.failure, Checks: checks(findings)})
 		case waiting == "":
-			waiting = found.failure.Message
+			waiting = found.observed
 		}
 	}
 	if waiting != "" {
-		return nil, &functions.Retry{After: poll, Reason: "waiting before Prep can go on: " + waiting}
+		return nil, &functions.Retry{After: poll, Reason: "waiting for the system to stabilize before the Prep stage can continue: " + line(waiting)}
 	}
 	return say(events.TypePrepValidated, events.PrepValidated{Checks: checks(findings), Seed: subject.seed.Seed, Cluster: subject.identity})
 }

@@ -15,7 +15,7 @@ func (s *subject) newer(context.Context) (finding, error) {
 	asked := s.spec.SeedImageRef.Version
 	refuse := func(why string) (finding, error) {
 		return fails(events.ReasonSeedNotNewer, asked, expected, fmt.Sprintf("cannot upgrade to version %s: %s", asked, why),
-			"set stage Idle, then ask for a seed image of a higher version")
+			"set stage Idle, then ask again with a seed image of a higher version")
 	}
 	have, err := semver.Parse(s.identity.Version)
 	if err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,9 +31,12 @@ func (a *app) ask(ctx context.Context, store journal.Store, cannot string, e eve
 	limited, cancel := context.WithTimeout(ctx, a.patience)
 	defer cancel()
 	r, err := answer(limited, store, e, before, answers)
-	switch parked := (*refusal)(nil); {
+	parked, damage := (*refusal)(nil), (*events.ChainError)(nil)
+	switch {
 	case errors.As(err, &parked):
 		return r, &Failure{Code: Refused, Cannot: cannot, Because: fmt.Sprintf("%s: %s", parked.Reason, parked.Detail), Do: advice(parked.Reason)}
+	case errors.As(err, &damage):
+		return r, err
 	case err != nil && limited.Err() != nil && ctx.Err() == nil:
 		return r, &Failure{Code: TimedOut, Cannot: cannot, Because: fmt.Sprintf("nothing has answered within %s", a.patience),
 			Do: "check that reroot-functions or reroot-node --solo runs; the request " + e.ID() + " stays in the inbox until then"}
@@ -66,10 +70,17 @@ func answer(ctx context.Context, store journal.Store, e event.Event, before time
 	})
 	look := time.NewTicker(glance)
 	defer look.Stop()
+	var broken error
 	for {
 		select {
 		case f := <-result:
+			if damage := (*events.ChainError)(nil); errors.As(f.err, &damage) {
+				broken, result = f.err, nil // the runtime refuses the request; nobody else may answer it
+				continue
+			}
 			return f.record, f.err
+		case <-ctx.Done():
+			return journal.Record{}, cmp.Or(broken, ctx.Err())
 		case <-look.C:
 			p, err := parked(ctx, store, e)
 			if err != nil {

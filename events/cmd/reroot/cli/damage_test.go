@@ -2,7 +2,6 @@ package cli_test
 
 import (
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -65,11 +64,7 @@ func TestDamagedHistory(t *testing.T) {
 }
 
 func TestDamagedFile(t *testing.T) {
-	b, err := os.ReadFile("testdata/history.ndjson")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, w := string(b), &world{t: t}
+	text, w := readFile(t, "testdata/history.ndjson"), &world{t: t}
 	for name, forged := range map[string]string{
 		"changed":  strings.Replace(text, `"attempt":1`, `"attempt":2`, 1),
 		"left out": text[strings.IndexByte(text, '\n')+1:],

@@ -79,10 +79,10 @@ func failureOf(err error) *Failure {
 	if f := (*Failure)(nil); errors.As(err, &f) {
 		return f
 	}
-	f := &Failure{Code: Unexpected, Do: "try again; if it happens again, run the command on the machine where reroot runs and look at its log"}
-	cannot, because, both := strings.Cut(strings.TrimPrefix(err.Error(), "cannot "), ": ")
-	if f.Cannot, f.Because = cannot, because; !both {
-		f.Cannot, f.Because = "go on", err.Error()
+	f := &Failure{Code: Unexpected, Cannot: "read from the event store", Because: err.Error(),
+		Do: "try again; if it happens again, look at the log of reroot-functions or reroot-node"}
+	if told, ours := strings.CutPrefix(err.Error(), "cannot "); ours {
+		f.Cannot, f.Because, _ = strings.Cut(told, ": ")
 	}
 	switch chain := (*events.ChainError)(nil); {
 	case errors.As(err, &chain):

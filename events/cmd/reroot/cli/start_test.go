@@ -11,6 +11,7 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
+	"github.com/reroot-dev/reroot/events/upgrade/upgradetest"
 )
 
 const start = "start to-4-19-3 --cluster edge-1 --seed registry.example.com/okd/seed:4.19.3 --version 4.19.3"
@@ -90,12 +91,9 @@ func TestBadInput(t *testing.T) {
 
 func TestStandardInput(t *testing.T) {
 	w := &world{t: t}
-	in, err := os.ReadFile("testdata/upgrade.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	in := readFile(t, "testdata/upgrade.yaml")
 	args := strings.Fields("start to-4-19-3 --cluster edge-1 --dry-run client -f")
-	fromIn := w.do(t.Context(), call{args: append(args, "-"), in: string(in)})
+	fromIn := w.do(t.Context(), call{args: append(args, "-"), in: in})
 	fromFile := w.do(t.Context(), call{args: append(args, "testdata/upgrade.yaml")})
 	if fromIn != fromFile || fromIn.code != 0 {
 		t.Errorf("%s\n%s", fromIn, fromFile)
@@ -154,6 +152,42 @@ func TestStart(t *testing.T) {
 			t.Errorf("%s", r)
 		}
 	})
+}
+
+// TestRefusals are requests that are valid in themselves and not admitted all the same.
+func TestRefusals(t *testing.T) {
+	expired := strings.Replace(readFile(t, "testdata/event.json"), "2026-11-22T20:30:00Z", "2020-01-01T00:00:00Z", 1)
+	t.Run("expired", func(t *testing.T) {
+		w := newWorld(t, nil).run(nil)
+		r := w.do(t.Context(), call{args: strings.Fields("start -f -"), in: expired})
+		if r.code != 6 || !strings.Contains(r.err, "because: Expired: ") || !strings.Contains(r.err, "do: submit it again with a later expirytime") {
+			t.Errorf("%s", r)
+		}
+	})
+	t.Run("damaged history", func(t *testing.T) {
+		w := newWorld(t, nil).tell(edge, "first", upgradetest.Until(events.TypePrepStarted)...)
+		w.forge(edge)
+		r := w.run(silence).reroot(start)
+		if r.code != 6 || !strings.Contains(r.err, "because: JournalCorrupt: ") || !strings.Contains(r.err, "do: keep the history as it is") {
+			t.Errorf("%s", r)
+		}
+	})
+	t.Run("damaged history and nobody who refuses", func(t *testing.T) {
+		w := newWorld(t, nil).tell(edge, "first", upgradetest.Until(events.TypePrepStarted)...)
+		w.forge(edge)
+		if r := w.reroot(start + " --request-timeout 500ms"); r.code != 1 || !strings.Contains(r.err, "because: hash chain is broken at event 3") {
+			t.Errorf("%s", r)
+		}
+	})
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 func wantCode(t *testing.T, r result, code int) {

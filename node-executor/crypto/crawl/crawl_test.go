@@ -13,6 +13,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/google/go-cmp/cmp"
+	routev1 "github.com/openshift/api/route/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -86,6 +87,10 @@ func nestings(t testing.TB) map[string]func(block string) string {
 		},
 		"webhook": func(p string) string {
 			return object(t, admissionv1.SchemeGroupVersion, "ValidatingWebhookConfiguration", &admissionv1.ValidatingWebhookConfiguration{Webhooks: []admissionv1.ValidatingWebhook{{Name: "w", ClientConfig: admissionv1.WebhookClientConfig{CABundle: []byte(p)}}}})
+		},
+		"route": func(p string) string {
+			r := &routev1.Route{ObjectMeta: metav1.ObjectMeta{Name: "r"}, Spec: routev1.RouteSpec{Host: "h", TLS: &routev1.TLSConfig{Termination: "edge", Certificate: p, CACertificate: p}}}
+			return stored(t, "route.openshift.io/v1", "Route", r)
 		},
 		"CBOR": func(p string) string {
 			return cborOf(t, map[string]any{"data": map[string]any{"ca": p, "n": 300, "list": []string{"a"}}})
@@ -219,6 +224,17 @@ func TestTokens(t *testing.T) {
 			}
 		})
 	}
+}
+
+// stored wraps an object whose group is not in the standard scheme.
+func stored(t testing.TB, version, kind string, o interface{ Marshal() ([]byte, error) }) string {
+	t.Helper()
+	raw, err := o.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := "\x0a" + lengthPrefixed(version) + "\x12" + lengthPrefixed(kind)
+	return "k8s\x00\x0a" + lengthPrefixed(meta) + "\x12" + lengthPrefixed(string(raw))
 }
 
 func TestFindings(t *testing.T) {

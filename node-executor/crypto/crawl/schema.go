@@ -6,23 +6,44 @@ import (
 	"strings"
 	"sync"
 
+	appsv1 "github.com/openshift/api/apps/v1"
+	authorizationv1 "github.com/openshift/api/authorization/v1"
+	buildv1 "github.com/openshift/api/build/v1"
+	imagev1 "github.com/openshift/api/image/v1"
+	oauthv1 "github.com/openshift/api/oauth/v1"
+	projectv1 "github.com/openshift/api/project/v1"
+	quotav1 "github.com/openshift/api/quota/v1"
+	routev1 "github.com/openshift/api/route/v1"
+	securityv1 "github.com/openshift/api/security/v1"
+	templatev1 "github.com/openshift/api/template/v1"
+	userv1 "github.com/openshift/api/user/v1"
 	"google.golang.org/protobuf/encoding/protowire"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes/scheme"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
 )
 
 // The protobuf schema of a stored object is in the struct tags of its published Go type
 // (`protobuf:"bytes,2,rep,name=data"`), so there is no list of kinds or field numbers to keep here.
 
-// storedKinds knows the kinds of Kubernetes' own API groups.
-var storedKinds = scheme.Scheme
+// storedKinds knows the kinds of Kubernetes' own API groups and of those that OpenShift's API servers store as protobuf.
+// OpenShift's other kinds are custom resources, which are stored as JSON.
+var storedKinds = func() *runtime.Scheme {
+	kinds := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		scheme.AddToScheme, appsv1.Install, authorizationv1.Install, buildv1.Install, imagev1.Install, oauthv1.Install,
+		projectv1.Install, quotav1.Install, routev1.Install, securityv1.Install, templatev1.Install, userv1.Install,
+	} {
+		utilruntime.Must(add(kinds)) // fails only if two groups are one
+	}
+	return kinds
+}()
 
 // localKinds are kinds whose Go types are in no module that this program needs otherwise.
 var localKinds = map[schema.GroupVersionKind]reflect.Type{
 	{Group: "apiregistration.k8s.io", Version: "v1", Kind: "APIService"}: reflect.TypeFor[apiService](),
-	{Group: "route.openshift.io", Version: "v1", Kind: "Route"}:          reflect.TypeFor[route](),
 }
 
 // apiService is what may hold material of kube-aggregator's APIService.
@@ -31,27 +52,6 @@ type apiService struct {
 	Spec              struct {
 		CABundle []byte `protobuf:"bytes,5,opt,name=caBundle"`
 	} `protobuf:"bytes,2,opt,name=spec"`
-}
-
-// route is what may hold material or names of an OpenShift Route.
-type route struct {
-	metav1.ObjectMeta `protobuf:"bytes,1,opt,name=metadata"`
-	Spec              struct {
-		Host string `protobuf:"bytes,1,opt,name=host"`
-		TLS  struct {
-			Certificate              string `protobuf:"bytes,2,opt,name=certificate"`
-			Key                      string `protobuf:"bytes,3,opt,name=key"`
-			CACertificate            string `protobuf:"bytes,4,opt,name=caCertificate"`
-			DestinationCACertificate string `protobuf:"bytes,5,opt,name=destinationCACertificate"`
-		} `protobuf:"bytes,5,opt,name=tls"`
-		Subdomain string `protobuf:"bytes,8,opt,name=subdomain"`
-	} `protobuf:"bytes,2,opt,name=spec"`
-	Status struct {
-		Ingress []struct {
-			Host                    string `protobuf:"bytes,1,opt,name=host"`
-			RouterCanonicalHostname string `protobuf:"bytes,5,opt,name=routerCanonicalHostname"`
-		} `protobuf:"bytes,1,rep,name=ingress"`
-	} `protobuf:"bytes,3,opt,name=status"`
 }
 
 // messageSchema is a message's length-delimited fields by number.

@@ -1,0 +1,186 @@
+package plan_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
+	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
+	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
+	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+)
+
+// keys are an etcd in memory.
+type keys map[string]string
+
+func (k keys) Walk(_ context.Context, visit func(site.Site) error) error {
+	for name, value := range k {
+		if err := visit(site.Site{Ref: site.Ref{Store: site.Etcd, Name: name}, Content: []byte(value)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func decide(t *testing.T, k keys, rules plan.Rules) *plan.Plan {
+	t.Helper()
+	if err := rules.Check(); err != nil {
+		t.Fatal(err)
+	}
+	found, err := scan.Scan(context.Background(), []site.Source{k}, scan.Options{Renames: rules.Renames, Drop: rules.Dropped, Set: rules.Set})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan.Decide(found, rules)
+}
+
+// action returns what becomes of the keys of certificates with a name.
+func action(p *plan.Plan, name string) plan.Action {
+	for _, d := range p.Keys {
+		for _, c := range d.Key.Certificates {
+			if c.CommonName == name {
+				return d.Action
+			}
+		}
+	}
+	return ""
+}
+
+func TestDecisions(t *testing.T) {
+	ca := cryptotest.Authority(t, "ca", cryptotest.EC(t))
+	lost := cryptotest.Authority(t, "lost", cryptotest.EC(t)) // its private key is nowhere
+	lostLeaf := lost.Leaf(t, "leaf of lost", cryptotest.EC(t))
+	public := cryptotest.Authority(t, "public", cryptotest.EC(t))
+	publicInner := public.Intermediate(t, "public inner", cryptotest.EC(t))
+	elsewhere := ca.Leaf(t, "client elsewhere", cryptotest.EC(t))
+	for _, test := range []struct {
+		name    string
+		keys    keys
+		rules   plan.Rules
+		want    map[string]plan.Action
+		problem string
+	}{
+		{"a private key is the cluster's", keys{"a": ca.PEM() + ca.KeyPEM()}, plan.Rules{}, map[string]plan.Action{"ca": plan.Fresh}, ""},
+		{"even in a list of others", keys{"trust": ca.PEM(), "a": ca.KeyPEM()}, plan.Rules{External: []string{"etcd:trust"}}, map[string]plan.Action{"ca": plan.Fresh}, ""},
+		{"an authority is the cluster's by what it signed", keys{"a": lost.PEM() + lostLeaf.PEM() + lostLeaf.KeyPEM()}, plan.Rules{}, map[string]plan.Action{"lost": plan.Fresh, "leaf of lost": plan.Fresh}, ""},
+		{"or by its name", keys{"a": lost.PEM()}, plan.Rules{Own: []string{"lo*"}}, map[string]plan.Action{"lost": plan.Fresh}, ""},
+		{"but not if others list it", keys{"a": lost.PEM(), "trust": lost.PEM()}, plan.Rules{Own: []string{"lo*"}, External: []string{"etcd:trust"}}, map[string]plan.Action{"lost": plan.Kept}, ""},
+		{"what the cluster signed for a key elsewhere is worth nothing", keys{"a": ca.PEM() + ca.KeyPEM() + elsewhere.PEM()}, plan.Rules{}, map[string]plan.Action{"client elsewhere": plan.Fresh}, ""},
+		{"an unknown authority is refused", keys{"a": public.PEM()}, plan.Rules{}, nil, "neither known as the cluster's"},
+		{"or kept", keys{"a": public.PEM() + publicInner.PEM()}, plan.Rules{Unknown: plan.Keep}, map[string]plan.Action{"public": plan.Kept, "public inner": plan.Kept}, ""},
+		{"or replaced, with all that it signed", keys{"a": public.PEM() + publicInner.PEM()}, plan.Rules{Unknown: plan.Replace}, map[string]plan.Action{"public": plan.Fresh, "public inner": plan.Fresh}, ""},
+		{"an unknown public key is refused", keys{"a": cryptotest.PublicPEM(cryptotest.EC(t).Public())}, plan.Rules{}, nil, "neither known as the cluster's"},
+		{"a dropped key is not looked at", keys{"/events/x": lostLeaf.PEM() + lostLeaf.KeyPEM()}, plan.Rules{Drop: []string{"/events/*"}}, map[string]plan.Action{"leaf of lost": ""}, ""},
+		{"an authority kept as a certificate signs nothing any more", keys{"a": lost.PEM() + lostLeaf.PEM() + lostLeaf.KeyPEM()},
+			plan.Rules{KeepCertificates: []plan.KeepCertificate{{CommonName: "lost", Certificate: parse(t, public)}}}, nil, "cannot be issued again"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := decide(t, test.keys, test.rules)
+			var texts []string
+			for _, problem := range p.Problems {
+				texts = append(texts, problem.String())
+			}
+			got := strings.Join(texts, "; ")
+			if !strings.Contains(got, test.problem) || test.problem == "" && got != "" {
+				t.Errorf("got problems %s, want %q", got, test.problem)
+			}
+			for name, want := range test.want {
+				if got := action(p, name); got != want {
+					t.Errorf("key of %s: %q, want %q", name, got, want)
+				}
+			}
+		})
+	}
+}
+
+func parse(t *testing.T, p cryptotest.Pair) *pki.Certificate {
+	t.Helper()
+	c, err := pki.ParseCertificate(p.Certificate.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// After a rotation two generations of an authority have one name: the rule's site tells which is meant.
+func TestKeepKeyBySite(t *testing.T) {
+	first, second := cryptotest.Authority(t, "signer", cryptotest.EC(t)), cryptotest.Authority(t, "signer", cryptotest.EC(t))
+	k := keys{"/secrets/ns/old": first.PEM() + first.KeyPEM(), "/secrets/ns/new": second.PEM() + second.KeyPEM()}
+	rule := plan.KeepKey{CommonName: "signer", Key: cryptotest.EC(t)}
+	if p := decide(t, k, plan.Rules{KeepKeys: []plan.KeepKey{rule}}); len(p.Problems) != 1 {
+		t.Errorf("got problems %v, want one about two keys", p.Problems)
+	}
+	rule.Site = "/secrets/ns/new"
+	p := decide(t, k, plan.Rules{KeepKeys: []plan.KeepKey{rule}})
+	if len(p.Problems) != 0 {
+		t.Fatal(p.Problems)
+	}
+	want, err := pki.IDOf(second.Key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, d := range p.Keys {
+		if (d.Action == plan.Given) != (id == want) {
+			t.Errorf("key %s: %s", id, d.Action)
+		}
+	}
+	delete(k, "/secrets/ns/old")
+	k["/bundle"] = first.PEM() + second.PEM()
+	rule.Site = ""
+	if p := decide(t, k, plan.Rules{KeepKeys: []plan.KeepKey{rule}, Unknown: plan.Keep}); len(p.Problems) != 0 {
+		t.Errorf("got problems %v: an older generation without a private key is not meant", p.Problems)
+	}
+}
+
+func TestStage(t *testing.T) {
+	k := keys{"/events/a": "x", "/minions/node1": "I am node1", "/other": "nothing", "/both": "node1"}
+	p := decide(t, k, plan.Rules{Drop: []string{"/events/*"}, Renames: rename.Rules{rename.Hostname("node1", "node2")}})
+	changes, err := p.Stage(&plan.Issued{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range changes {
+		text := "put " + c.Name + " " + string(c.After)
+		if c.Delete {
+			text = "delete " + c.Name
+		} else if c.Create {
+			text = "create " + c.Name + " " + string(c.After)
+		}
+		got = append(got, text)
+	}
+	slices.Sort(got)
+	want := []string{"create /minions/node2 I am node2", "delete /events/a", "delete /minions/node1", "put /both node2"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	t.Run("a name that is taken", func(t *testing.T) {
+		k["/minions/node2"] = "another"
+		p := decide(t, k, plan.Rules{Renames: rename.Rules{rename.Hostname("node1", "node2")}})
+		if _, err := p.Stage(&plan.Issued{}); err == nil {
+			t.Error("one key was to be written over another")
+		}
+	})
+}
+
+func TestCheck(t *testing.T) {
+	for name, rules := range map[string]plan.Rules{
+		"time is missing":  {Validity: plan.Extend},
+		"bad pattern":      {Own: []string{"["}},
+		"orphans replaced": {Orphans: plan.Replace},
+		"bad rename":       {Renames: rename.Rules{rename.Hostname("a", "b")}},
+	} {
+		if rules.Check() == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	rules := plan.Rules{Validity: plan.ForceExpire, Now: time.Now()}
+	if err := rules.Check(); err != nil || rules.Unknown != plan.Refuse || rules.Orphans != plan.Refuse {
+		t.Errorf("got %v and policies %s, %s; want what is unclear refused", err, rules.Unknown, rules.Orphans)
+	}
+}

@@ -3,7 +3,6 @@ package upgrade
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -42,7 +41,7 @@ func (s State) Apply(e event.Event, hash string) (State, error) {
 	}
 	expected = expected && (d.Kind != events.Fact || e.Subject() == s.Upgrade)
 	next := s
-	if err := next.learn(t, e, expected); err != nil {
+	if err := next.learn(d.Kind, t, e, expected); err != nil {
 		return s, err
 	}
 	next.Sequence, next.Hash = s.Sequence+1, hash
@@ -85,19 +84,19 @@ func (s *State) enter(to Phase, e event.Event) {
 	if at.IsZero() {
 		at = e.Time()
 	}
-	s.History = clocked(s.History, s.Phase, to, at)
+	s.History = clocked(s.History, to, at)
 	if to.in(results) {
 		s.Result = to
 	}
 	s.Phase, s.PhaseSince, s.PhaseCause, s.Overdue = to, at, e.ID(), false
 }
 
-// clocked returns a copy of the stage times in which phase from ends and phase to begins at the time.
-func clocked(h []StageTime, from, to Phase, at time.Time) []StageTime {
-	h = slices.Clone(h)
+// clocked returns a copy of the stage times in which the open phase ends and phase to begins at the time.
+func clocked(h []StageTime, to Phase, at time.Time) []StageTime {
+	h = roomy(h)
 	if n := len(h) - 1; n >= 0 {
 		last := &h[n]
-		last.Phases = slices.Clone(last.Phases)
+		last.Phases = roomy(last.Phases)
 		if p := len(last.Phases) - 1; p >= 0 && last.Phases[p].End.IsZero() {
 			last.Phases[p].End = at
 		}
@@ -115,13 +114,19 @@ func clocked(h []StageTime, from, to Phase, at time.Time) []StageTime {
 	return h
 }
 
+// roomy is a copy with room for one more.
+func roomy[T any](list []T) []T { return append(make([]T, 0, len(list)+1), list...) }
+
 // completes says that a phase is the end of its stage, not something that takes time.
 func completes(p Phase) bool {
 	return p.in(results) || p.in([]Phase{Idle, Prepared, CleanupFailed})
 }
 
 // learn takes from the event what the state keeps. Facts are learnt whether or not they were expected.
-func (s *State) learn(t events.Type, e event.Event, expected bool) error {
+func (s *State) learn(k events.Kind, t events.Type, e event.Event, expected bool) error {
+	if k == events.Fact {
+		return s.hear(t, e, expected)
+	}
 	switch t {
 	case events.TypeUpgradeRequested:
 		return read(e, func(p events.UpgradeRequested) error { return s.begin(e, p) })
@@ -172,10 +177,6 @@ func (s *State) learn(t events.Type, e event.Event, expected bool) error {
 		return read(e, func(p events.DeadlinePassed) error { return s.expire(p) })
 	case events.TypeJournalRestarted:
 		return read(e, func(p events.JournalRestarted) error { s.Booted = p.Booted; return nil })
-	default:
-		if d, _ := events.Lookup(t); d.Kind == events.Fact {
-			return s.hear(t, e, expected)
-		}
 	}
 	return nil
 }
@@ -190,9 +191,10 @@ func (s *State) begin(e event.Event, p events.UpgradeRequested) error {
 	return nil
 }
 
-// fact is the part that the fold needs of any of the node's reports.
+// fact is the part that the fold needs of any of the node's reports, and no more: decoding them is most of a fold.
 type fact struct {
-	events.Outcome
+	Booted events.Deployment `json:"booted"`
+	BootID string            `json:"bootid"`
 	events.Failure
 	Target  *events.Deployment `json:"target"`
 	Trigger events.Trigger     `json:"trigger"`

@@ -39,10 +39,9 @@ func (f Function) Handle(ctx context.Context, s upgrade.State, e event.Event) ([
 		return []event.Event{events.Caused(e, "functions/"+Name, t, 0, data)}, nil
 	}
 	if events.TypeOf(e) == events.TypeDeadlinePassed {
-		return say(events.TypeBackupFailed, events.BackupFailed{Failure: events.Failure{
-			Reason: events.ReasonDeadline, Message: "the backups did not end in the time they are given",
-			Next: "look at the Backups in namespace openshift-adp and at Velero's log, set stage Idle, then ask again",
-		}})
+		return say(events.TypeBackupFailed, events.BackupFailed{Failure: events.Fail(events.ReasonDeadline,
+			"the backups did not end in the time they are given",
+			"look at the Backups in namespace openshift-adp and at Velero's log, set stage Idle, then ask again")})
 	}
 	done, failed, err := f.run(ctx, s)
 	switch {
@@ -69,8 +68,8 @@ func (f Function) run(ctx context.Context, s upgrade.State) ([]events.BackupRef,
 		docs, _, err = velero.Pairs(docs)
 	}
 	if content, ok := cluster.AsContent(err); ok {
-		return nil, &events.BackupFailed{Failure: events.Failure{Reason: events.ReasonConfigMapInvalid, Message: content.Error(),
-			Next: "mend the ConfigMaps that spec.oadpContent names, set stage Idle, then ask again"}}, nil
+		return nil, &events.BackupFailed{Failure: events.Fail(events.ReasonConfigMapInvalid, content.Error(),
+			"mend the ConfigMaps that spec.oadpContent names, set stage Idle, then ask again")}, nil
 	}
 	if err != nil {
 		return nil, nil, cluster.Again(err, "waiting for the cluster's API")
@@ -165,9 +164,7 @@ func failure(b *velerov1.Backup, ref events.BackupRef) *events.BackupFailed {
 	if detail == "" {
 		detail = fmt.Sprintf("%d errors, %d warnings", b.Status.Errors, b.Status.Warnings)
 	}
-	return &events.BackupFailed{Backup: &ref, Failure: events.Failure{
-		Reason:  events.ReasonBackupFailed,
-		Message: fmt.Sprintf("Backup %s ended as %s: %s", b.Name, b.Status.Phase, detail),
-		Next:    fmt.Sprintf("look at it with: velero -n %s backup logs %s; set stage Idle, then ask again", velero.Namespace, b.Name),
-	}}
+	return &events.BackupFailed{Backup: &ref, Failure: events.Fail(events.ReasonBackupFailed,
+		fmt.Sprintf("Backup %s ended as %s: %s", b.Name, b.Status.Phase, detail),
+		fmt.Sprintf("look at it with: velero -n %s backup logs %s; set stage Idle, then ask again", velero.Namespace, b.Name))}
 }

@@ -34,8 +34,8 @@ func (f Function) manifests(ctx context.Context, s upgrade.State) (int, *events.
 	}
 	docs, err := f.Cluster.Manifests(ctx, s.Spec.ExtraManifests)
 	if content, ok := cluster.AsContent(err); ok {
-		return 0, &events.ManifestsFailed{Failure: events.Failure{Reason: events.ReasonManifestsFailed, Message: content.Error(),
-			Next: "mend the ConfigMaps that spec.extraManifests names"}}, nil
+		return 0, &events.ManifestsFailed{Failure: events.Fail(events.ReasonManifestsFailed, content.Error(),
+			"mend the ConfigMaps that spec.extraManifests names")}, nil
 	}
 	if err != nil {
 		return 0, nil, cluster.Again(err, "waiting for the cluster's API")
@@ -46,9 +46,9 @@ func (f Function) manifests(ctx context.Context, s upgrade.State) (int, *events.
 		case err == nil:
 		case refused(err):
 			object := fmt.Sprintf("%s %s", doc.GetKind(), doc.GetName())
-			return 0, &events.ManifestsFailed{Object: object, Failure: events.Failure{Reason: events.ReasonManifestsFailed,
-				Message: fmt.Sprintf("cannot apply %s from %s: %s", object, doc.From, cluster.Cause(err)),
-				Next:    "mend the manifest, set stage Idle after the rollback, then ask again"}}, nil
+			return 0, &events.ManifestsFailed{Object: object, Failure: events.Fail(events.ReasonManifestsFailed,
+				fmt.Sprintf("cannot apply %s from %s: %s", object, doc.From, cluster.Cause(err)),
+				"mend the manifest, set stage Idle after the rollback, then ask again")}, nil
 		default:
 			return 0, nil, cluster.Again(err, "waiting for the cluster's API")
 		}

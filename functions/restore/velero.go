@@ -31,8 +31,8 @@ func (f Function) restores(ctx context.Context, s upgrade.State) ([]events.Resto
 		_, docs, err = velero.Pairs(docs)
 	}
 	if content, ok := cluster.AsContent(err); ok {
-		return nil, &events.RestoreFailed{Failure: events.Failure{Reason: events.ReasonRestoreFailed, Message: content.Error(),
-			Next: "the ConfigMaps that spec.oadpContent names changed since the backup; set them right and ask again"}}, nil
+		return nil, &events.RestoreFailed{Failure: events.Fail(events.ReasonRestoreFailed, content.Error(),
+			"the ConfigMaps that spec.oadpContent names changed since the backup; set them right and ask again")}, nil
 	}
 	if err != nil {
 		return nil, nil, cluster.Again(err, "waiting for the cluster's API")
@@ -142,9 +142,7 @@ func ended(r *velerov1.Restore, ref events.RestoreRef) *events.RestoreFailed {
 	if detail == "" {
 		detail = fmt.Sprintf("%d errors, %d warnings", r.Status.Errors, r.Status.Warnings)
 	}
-	return &events.RestoreFailed{Restore: &ref, Failure: events.Failure{
-		Reason:  events.ReasonRestoreFailed,
-		Message: fmt.Sprintf("Restore %s ended as %s: %s", r.Name, r.Status.Phase, detail),
-		Next:    fmt.Sprintf("look at its log in the object store, restores/%s/, set stage Idle after the rollback, then ask again", r.Name),
-	}}
+	return &events.RestoreFailed{Restore: &ref, Failure: events.Fail(events.ReasonRestoreFailed,
+		fmt.Sprintf("Restore %s ended as %s: %s", r.Name, r.Status.Phase, detail),
+		fmt.Sprintf("look at its log in the object store, restores/%s/, set stage Idle after the rollback, then ask again", r.Name))}
 }

@@ -177,14 +177,8 @@ func blocked(by, expected string) (finding, error) {
 	return finding{observed: "not looked at: check " + by + " fails", expected: expected, failed: true}, nil
 }
 
-// lineLimit is the longest text that an event's schemas take, in bytes.
+// lineLimit is the longest text that a check carries, in bytes.
 const lineLimit = 1024
 
 // line is a text in one line, of a length that fits into an event.
-func line(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > lineLimit {
-		text = strings.ToValidUTF8(text[:lineLimit-len("…")], "") + "…"
-	}
-	return text
-}
+func line(text string) string { return events.Line(strings.Join(strings.Fields(text), " "), lineLimit) }

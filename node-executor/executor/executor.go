@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -207,19 +206,6 @@ func failed(command events.Type) events.Type {
 
 func completed(command events.Type) events.Type {
 	return events.Expand("node." + step.Verb(command) + ".completed")
-}
-
-// maxMessage is the longest message that the schema of facts allows, in bytes.
-const maxMessage = 4096
-
-// oneLine makes any error text a message of a fact.
-func oneLine(s string) string {
-	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
-	s = strings.ToValidUTF8(s, "?")
-	if len(s) > maxMessage {
-		s = strings.ToValidUTF8(s[:maxMessage-3], "") + "..."
-	}
-	return s
 }
 
 // signal wakes one waiting goroutine; raising it twice before anybody waits wakes it once.

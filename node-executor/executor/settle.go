@@ -124,7 +124,7 @@ func (v voyage) comeBack() []ledger.Entry {
 func (v voyage) reason() (events.Trigger, *events.Failure) {
 	if v.watchdog.Phase == watchdog.GivenUp {
 		return events.TriggerWatchdog, &events.Failure{
-			Reason: events.ReasonWatchdog, Message: oneLine("the watchdog gave the new root up: " + v.watchdog.Why),
+			Reason: events.ReasonWatchdog, Message: events.Line("the watchdog gave the new root up: "+v.watchdog.Why, events.MaxText),
 			Next: "look at the new root's journal, which is kept until Idle",
 		}
 	}

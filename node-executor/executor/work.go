@@ -211,14 +211,14 @@ func (x *Executor) stepEnded(job ledger.Job, s step.Step, t *step.Task, stepErr 
 // failure is what is reported of a step's error. By the reason of a command that goes back by itself the hub tells that
 // it does, so that one is never more special than the command.
 func failure(err error, stepName string, plan step.Plan) *events.Failure {
-	f := &events.Failure{Reason: plan.Otherwise, Message: oneLine(fmt.Sprintf("step %s: %v", stepName, err))}
+	f := &events.Failure{Reason: plan.Otherwise, Message: events.Line(fmt.Sprintf("step %s: %v", stepName, err), events.MaxText)}
 	var typed interface{ Reason() events.Reason }
 	if errors.As(err, &typed) && !plan.GoesBack {
 		f.Reason = typed.Reason()
 	}
 	var advised *step.Error
 	if errors.As(err, &advised) {
-		f.Next = oneLine(advised.Next)
+		f.Next = events.Line(advised.Next, events.MaxText)
 	}
 	return f
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/reroot-dev/reroot/events/journal"
 	"github.com/reroot-dev/reroot/events/timeline"
 )
 
@@ -23,6 +24,8 @@ type Process struct {
 	Out, Err io.Writer
 	Env      func(name string) string
 	Now      func() time.Time
+	// Connect gives the event store; nil connects to the one that --server names.
+	Connect func(ctx context.Context) (journal.Store, error)
 }
 
 // OfProcess is the running process.
@@ -35,7 +38,8 @@ type app struct {
 	Process
 	host                                string // "kubectl" or "oc" when this is a plug-in of theirs
 	server, creds, cluster, user, color string
-	store                               *connection
+	store                               journal.Store
+	disconnect                          func()
 	patience                            time.Duration // for what should be answered at once
 	began                               bool          // a command's own code runs: the command line was valid
 }

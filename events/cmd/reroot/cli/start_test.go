@@ -260,6 +260,7 @@ func TestNobodyAnswers(t *testing.T) {
 
 // onRequest calls f when something stands in the inbox, and leaves it there.
 func (w *world) onRequest(f func()) {
+	w.share()
 	ctx, stop := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
 	watching.Go(func() {

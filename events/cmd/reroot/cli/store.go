@@ -15,17 +15,24 @@ import (
 	"github.com/reroot-dev/reroot/events/journal"
 )
 
-// connection is the event store and the connection to it.
-type connection struct {
-	*journal.JetStream
-	nc *nats.Conn
-}
-
 // open connects to the event store, once.
-func (a *app) open(ctx context.Context) (*connection, error) {
+func (a *app) open(ctx context.Context) (journal.Store, error) {
 	if a.store != nil {
 		return a.store, nil
 	}
+	limited, cancel := context.WithTimeout(ctx, a.patience)
+	defer cancel()
+	connect := a.Connect
+	if connect == nil {
+		connect = a.dial
+	}
+	var err error
+	a.store, err = connect(limited)
+	return a.store, err
+}
+
+// dial connects to the event store that --server names.
+func (a *app) dial(ctx context.Context) (journal.Store, error) {
 	where := redacted(a.server)
 	refuse := func(because, do string) error {
 		return &Failure{Code: Unexpected, Cannot: "reach the event store at " + where, Because: because, Do: do}
@@ -38,18 +45,17 @@ func (a *app) open(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, refuse(strings.TrimPrefix(err.Error(), "nats: "), "check --server ($REROOT_SERVER), --creds, and that reroot-functions or reroot-node --solo runs there")
 	}
-	limited, cancel := context.WithTimeout(ctx, a.patience)
-	defer cancel()
-	store, err := attach(limited, nc)
-	if err != nil {
+	store, err := attach(ctx, nc)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
 		nc.Close()
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return nil, refuse("there is no journal on this server", "start reroot-functions or reroot-node --solo, which create it, or name another --server")
-		}
+		return nil, refuse("there is no journal on this server", "start reroot-functions or reroot-node --solo, which create it, or name another --server")
+	case err != nil:
+		nc.Close()
 		return nil, refuse(err.Error(), "check that the server runs JetStream and that these credentials may read the journal")
 	}
-	a.store = &connection{store, nc}
-	return a.store, nil
+	a.disconnect = nc.Close
+	return store, nil
 }
 
 // attach opens a store that exists. The command line is never the first to come: streams that it created would have the
@@ -68,8 +74,8 @@ func attach(ctx context.Context, nc *nats.Conn) (*journal.JetStream, error) {
 }
 
 func (a *app) close() {
-	if a.store != nil {
-		a.store.nc.Close()
+	if a.disconnect != nil {
+		a.disconnect()
 	}
 }
 
@@ -112,7 +118,7 @@ func (a *app) chosen(ctx context.Context) (string, error) {
 }
 
 // history is a cluster's history that exists.
-func (a *app) history(ctx context.Context) (store *connection, cluster string, err error) {
+func (a *app) history(ctx context.Context) (store journal.Store, cluster string, err error) {
 	if store, err = a.open(ctx); err != nil {
 		return nil, "", err
 	}

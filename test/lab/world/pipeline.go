@@ -2,8 +2,13 @@ package world
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net/url"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -70,6 +75,29 @@ var spoils = map[events.Type]events.Reason{
 	events.TypeBackupFailed:    events.ReasonBackupFailed,
 	events.TypeManifestsFailed: events.ReasonManifestsFailed,
 	events.TypeRestoreFailed:   events.ReasonRestoreFailed,
+}
+
+// Host runs journal and pipeline of a world from another process than the one that made it, which must have closed its
+// Store: so that they can be killed without it. It returns when ctx ends.
+func Host(ctx context.Context, r Record, log *slog.Logger) (err error) {
+	at, err := url.Parse(r.JournalURL)
+	if err != nil {
+		return fmt.Errorf("cannot host the journal: %w", err)
+	}
+	port, err := strconv.Atoi(at.Port())
+	if err != nil {
+		return fmt.Errorf("cannot host the journal: %w", err)
+	}
+	store, err := journal.OpenEmbedded(ctx, filepath.Join(r.Dir, journalDir), journal.EmbeddedOptions{Port: port, Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	api, err := cluster.ConnectFile(r.Target.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	return runPipeline(ctx, store, r.Cluster, api, "", log)
 }
 
 // runPipeline hosts the functions and the cluster source until ctx ends.

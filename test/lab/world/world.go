@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/reroot-dev/reroot/deploy/crds"
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
 	api "github.com/reroot-dev/reroot/functions/cluster"
@@ -42,9 +43,13 @@ type World struct {
 	Admin  *rest.Config
 
 	opts    Options
+	crds    []string // files
 	machine *machine
 	stops   []func()
 }
+
+// journalDir holds the journal, below the world's directory.
+const journalDir = "journal"
 
 // Record is what world.json says: where everything is, for whoever wants to look with ostree, kubectl and nats.
 type Record struct {
@@ -76,7 +81,7 @@ func New(ctx context.Context, opts Options) (*World, error) {
 	if err := os.MkdirAll(opts.Dir, 0o755); err != nil {
 		return w, fmt.Errorf("cannot make the world: %w", err)
 	}
-	if err := w.serve(ctx); err != nil {
+	if err := errors.Join(w.definitions(), w.serve(ctx)); err != nil {
 		return w, err
 	}
 	targetID, err := identity("target", TargetVersion, "3.5", "192.168.126.11")
@@ -110,7 +115,7 @@ func (w *World) serve(ctx context.Context) error {
 		return err
 	}
 	w.stops = append(w.stops, stop)
-	if w.Store, err = journal.OpenEmbedded(ctx, filepath.Join(w.Dir, "journal"), journal.EmbeddedOptions{Port: -1}); err != nil {
+	if w.Store, err = journal.OpenEmbedded(ctx, filepath.Join(w.Dir, journalDir), journal.EmbeddedOptions{Port: -1}); err != nil {
 		return err
 	}
 	w.stops = append(w.stops, func() { _ = w.Store.Close() })
@@ -122,7 +127,7 @@ func (w *World) makeSeed(ctx context.Context, id cluster.Identity) error {
 	w.say("installing the seed's node: OKD %s, etcd %s, cluster %s", id.Version, id.Etcd, id.ClusterName)
 	var err error
 	w.Seed, err = install(ctx, io.Discard, filepath.Join(w.Dir, "seed"), ostree.Tree{Version: id.Version, Kernel: "seed"}, cluster.Options{
-		Identity: id, Programs: w.opts.Programs, CRDs: crds(),
+		Identity: id, Programs: w.opts.Programs, CRDs: w.crds,
 	})
 	if err != nil {
 		return err
@@ -138,7 +143,7 @@ func (w *World) makeTarget(ctx context.Context, id, seedID cluster.Identity) err
 	pull := fmt.Appendf(nil, `{"auths":{%q:{"auth":"bGFiOmxhYg=="}}}`, w.Registry)
 	var err error
 	w.Target, err = install(ctx, io.Discard, filepath.Join(w.Dir, "target"), ostree.Tree{Version: id.Version, Kernel: "target"}, cluster.Options{
-		Identity: id, Programs: w.opts.Programs, CRDs: crds(), PullSecret: pull,
+		Identity: id, Programs: w.opts.Programs, CRDs: w.crds, PullSecret: pull,
 		Backup: &cluster.BackupStore{URL: w.S3, Bucket: bucket, AccessKey: "lab", SecretKey: "lab"},
 	})
 	if err != nil {
@@ -164,8 +169,11 @@ func (w *World) makeTarget(ctx context.Context, id, seedID cluster.Identity) err
 	return cluster.AddWorkload(ctx, w.Admin)
 }
 
-// crds are the custom resource definitions of Reroot, relative to the repository.
-func crds() []string { return []string{"deploy/crds/lca.openshift.io_imagebasedupgrades.yaml"} }
+// definitions writes the custom resource definitions of Reroot into the world's directory.
+func (w *World) definitions() error {
+	w.crds = []string{filepath.Join(w.Dir, "imagebasedupgrades.yaml")}
+	return os.WriteFile(w.crds[0], crds.ImageBasedUpgrade, 0o644)
+}
 
 // Spec is what an upgrade.requested for the seed asks for.
 func (w *World) Spec() events.UpgradeSpec {

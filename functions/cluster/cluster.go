@@ -138,6 +138,9 @@ func (c *Client) ClusterID(ctx context.Context) (string, error) {
 // nobody answers or another cluster does: between pivot and reconfiguration it is the seed's.
 func (c *Client) Ours(ctx context.Context, s upgrade.State) error {
 	id, err := c.ClusterID(ctx)
+	if apierrors.IsNotFound(err) { // the API server does not serve it yet
+		return &functions.Retry{After: time.Second, Reason: "waiting for the cluster's API: " + Cause(err)}
+	}
 	if err != nil {
 		return Again(err, "waiting for the cluster's API")
 	}

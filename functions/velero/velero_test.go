@@ -131,7 +131,7 @@ func TestThereAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	stranger := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "velero.io/v1", "kind": "Backup",
-		"metadata": map[string]any{"namespace": velero.Namespace, "name": "shop-settings", "labels": map[string]any{velero.LabelClusterID: "another"}}, "spec": map[string]any{"includedNamespaces": []any{"default"}}}}
+		"metadata": map[string]any{"namespace": velero.Namespace, "name": "shop-settings", "labels": map[string]any{velero.LabelClusterID: "another"}}, "spec": map[string]any{}, "status": map[string]any{"phase": "Completed"}}}
 	backups := world.Client.Resource(velero.Backups).Namespace(velero.Namespace)
 	if _, err := backups.Create(t.Context(), stranger, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -212,7 +212,8 @@ func inWaves(t *testing.T, made []events.BackupRef) {
 	}
 }
 
-// lose takes away what a pivot takes away: the workload, and what Velero's objects say of the backups in the store.
+// lose takes away what a pivot takes away, the workload and what Velero's objects say of the backups in the store, and
+// starts everything again: Velero looks into the store when it starts, and then once a minute.
 func lose(t *testing.T) {
 	t.Helper()
 	if err := world.Client.Resource(velero.Backups).Namespace(velero.Namespace).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: velero.LabelUpgrade}); err != nil {
@@ -226,6 +227,12 @@ func lose(t *testing.T) {
 		return apierrors.IsNotFound(err), nil
 	})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := world.Down(); err != nil {
+		t.Fatal(err)
+	}
+	if err := world.Up(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 }

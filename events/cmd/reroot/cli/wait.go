@@ -59,7 +59,7 @@ with 5 when the time is over.`,
 		ValidArgsFunction: arguments(a.upgradeNames),
 	}
 	cmd.Flags().StringSliceVar(&conditions, "for", nil, "what to wait for: "+strings.Join(milestones, ", "))
-	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "how long to wait")
+	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "how long to wait; 0 only asks")
 	a.complete(cmd, "for", constant(milestones...))
 	if err := cmd.MarkFlagRequired("for"); err != nil {
 		panic(err) // there is no such flag
@@ -83,11 +83,17 @@ func (a *app) wait(ctx context.Context, given string, conditions []string, timeo
 		return err
 	}
 	w := &wait{id: id, wanted: conditions, passed: map[string]bool{}, state: upgrade.New(cluster)}
-	limited, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	err = w.until(limited, store)
-	if limited.Err() != nil && ctx.Err() == nil {
-		return overtime("wait for "+id, timeout, w.state)
+	if err := w.catchUp(ctx, store); err != nil {
+		return err
+	}
+	over, err := w.verdict()
+	if !over {
+		limited, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		err = w.follow(limited, store)
+		if err != nil && limited.Err() != nil && ctx.Err() == nil {
+			return overtime("wait for "+id, timeout, w.state)
+		}
 	}
 	if err != nil {
 		return err
@@ -107,23 +113,25 @@ type wait struct {
 // errOver says that another upgrade has begun: nothing more happens in this one.
 var errOver = errors.New("another upgrade has begun")
 
-// until returns nil when a wanted milestone is passed, and a [Failure] when none will be. The past counts as a whole: a
-// failure that was overcome is none.
-func (w *wait) until(ctx context.Context, log journal.Log) error {
+// catchUp takes the past as a whole: a failure that was overcome is none. It is not bounded by the time to wait, so that
+// a short one is a question.
+func (w *wait) catchUp(ctx context.Context, log journal.Log) error {
 	for r, err := range log.Read(ctx, w.state.Cluster, 1) {
 		if err == nil {
 			err = w.take(r)
 		}
 		if errors.Is(err, errOver) {
-			break
+			return nil
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if over, err := w.verdict(); over {
-		return err
-	}
+	return nil
+}
+
+// follow returns nil when a wanted milestone is passed, and a [Failure] when none will be.
+func (w *wait) follow(ctx context.Context, log journal.Log) error {
 	for r, err := range log.Watch(ctx, w.state.Cluster, w.state.Sequence+1) {
 		if err == nil {
 			err = w.take(r)

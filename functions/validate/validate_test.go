@@ -1,8 +1,10 @@
 package validate_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -277,6 +279,27 @@ func TestFailed(t *testing.T) {
 			first := slices.IndexFunc(f.Checks, func(c events.Check) bool { return !c.OK })
 			if first < 0 || f.Checks[first].Name != tt.check || f.Checks[first].Observed == "" || f.Checks[first].Expected == "" {
 				t.Errorf("the first check that fails is not %s: %+v", tt.check, f.Checks)
+			}
+		})
+	}
+}
+
+// TestPullSecretForms: all forms in which credentials are written are understood, and the longest name wins.
+func TestPullSecretForms(t *testing.T) {
+	host, r, _ := bench(t)
+	good := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	for name, content := range map[string]string{
+		"auth":                  fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, host, good),
+		"of an old tool":        fmt.Sprintf(`{"auths":{"https://%s/v1/":{"auth":%q}}}`, host, good),
+		"of the repository":     fmt.Sprintf(`{"auths":{%q:{"auth":"d3Jvbmc6d3Jvbmc="},"%s/okd":{"auth":%q}}}`, host, host, good),
+		"of another repository": fmt.Sprintf(`{"auths":{%q:{"auth":%q},"%s/okd/seedling":{"auth":"d3Jvbmc6d3Jvbmc="}}}`, host, good, host),
+	} {
+		t.Run(name, func(t *testing.T) {
+			create(t, secret(cluster.LCANamespace, "form", content))
+			r.spec.SeedImageRef.PullSecretRef = &events.SecretRef{Name: "form"}
+			out, err := r.ask(t)
+			if err != nil || len(out) != 1 || events.TypeOf(out[0]) != events.TypePrepValidated {
+				t.Errorf("%v, %v", out, err)
 			}
 		})
 	}

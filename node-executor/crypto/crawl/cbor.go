@@ -31,21 +31,24 @@ func (c crawler) cbor(doc []byte, path string, depth int) ([]splice.Edit, error)
 		c.finding(TooDeep, path, "CBOR", mentionsMaterial(doc))
 		return nil, nil
 	}
-	w := cborWalk{crawler: c, doc: doc, path: path + "/cbor", depth: depth}
-	end, err := w.item(len(cborMagic), 0)
-	if errors.Is(err, errCBOR) || err == nil && end != len(doc) {
+	// The whole structure is checked before anything in it is shown to the handler: what is shown must be replaceable.
+	check := cborWalk{doc: doc, structure: true}
+	if end, err := check.item(len(cborMagic), 0); err != nil || end != len(doc) {
 		c.finding(Malformed, path, "CBOR", mentionsMaterial(doc))
 		return nil, nil
 	}
+	w := cborWalk{crawler: c, doc: doc, path: path + "/cbor", depth: depth}
+	_, err := w.item(len(cborMagic), 0)
 	return w.edits, err
 }
 
 type cborWalk struct {
 	crawler
-	doc   []byte
-	path  string
-	depth int
-	edits []splice.Edit
+	doc       []byte
+	path      string
+	depth     int
+	structure bool // look at nothing else
+	edits     []splice.Edit
 }
 
 // item walks one data item and returns where it ends.
@@ -61,6 +64,9 @@ func (w *cborWalk) item(at, nesting int) (int, error) {
 			return 0, errCBOR
 		}
 		end := body + int(value)
+		if w.structure {
+			return end, nil
+		}
 		content := w.doc[body:end]
 		edits, err := w.inner(content, fmt.Sprintf("%s@%d", w.path, at), w.depth, splice.Whole(at, end, content, func(b []byte) ([]byte, error) {
 			return append(appendCBORHead(nil, major, uint64(len(b))), b...), nil

@@ -277,6 +277,32 @@ func lengthPrefixed(s string) string {
 	return string([]byte{byte(len(s))&0x7f | 0x80, byte(len(s) >> 7)}) + s
 }
 
+// Of a container that cannot be written again, nothing is shown as if it could be replaced.
+func TestDamagedContainersShowNothing(t *testing.T) {
+	key := cryptotest.KeyPEM(cryptotest.EC(t))
+	secret := object(t, corev1.SchemeGroupVersion, "Secret", &corev1.Secret{Data: map[string][]byte{"tls.key": []byte(key)}})
+	for name, doc := range map[string]string{
+		"CBOR":     cborOf(t, []any{key, "end"}) + "more",
+		"protobuf": stored(t, "v1", "Secret", rawBytes(secret[len(secret)-len(key)-20:])),
+		"envelope": secret[:len(secret)-30],
+	} {
+		t.Run(name, func(t *testing.T) {
+			var found []crawl.Finding
+			edits, err := crawl.Rewrite([]byte(doc), crawl.Handler{
+				Leaf:    func(l crawl.Leaf) ([]byte, error) { t.Errorf("shown: %s", l.Path); return nil, nil },
+				Finding: func(f crawl.Finding) { found = append(found, f) },
+			})
+			if err != nil || len(edits) != 0 || len(found) != 1 || found[0].Reason != crawl.Malformed || !found[0].Serious {
+				t.Errorf("got edits %v, findings %v, error %v", edits, found, err)
+			}
+		})
+	}
+}
+
+type rawBytes []byte
+
+func (b rawBytes) Marshal() ([]byte, error) { return b, nil }
+
 // An unknown field of a newer API version survives, next to a value that changes.
 func TestUnknownFieldSurvives(t *testing.T) {
 	old, renewed := cryptotest.Authority(t, "old", cryptotest.EC(t)), cryptotest.Authority(t, "new", cryptotest.EC(t))

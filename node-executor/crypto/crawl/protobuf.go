@@ -33,12 +33,12 @@ func (c crawler) storedObject(doc []byte, path string, depth int) ([]splice.Edit
 		c.finding(UnknownKind, path, kind.String(), mentionsMaterial(object))
 		return nil, nil
 	}
-	w := wireWalk{crawler: c, depth: depth}
-	edits, err := w.message(object, fields, path)
-	if errors.Is(err, errWire) {
+	// The whole structure is checked before anything in it is shown to the handler: what is shown must be replaceable.
+	if _, err := (wireWalk{structure: true}).message(object, fields, path); err != nil {
 		c.finding(Malformed, path, kind.String(), mentionsMaterial(object))
 		return nil, nil
 	}
+	edits, err := wireWalk{crawler: c, depth: depth}.message(object, fields, path)
 	if err != nil || len(edits) == 0 {
 		return nil, err
 	}
@@ -108,7 +108,8 @@ func lengthPrefixed(b []byte) ([]byte, error) {
 
 type wireWalk struct {
 	crawler
-	depth int
+	depth     int
+	structure bool // look at nothing else
 }
 
 // message walks one message whose fields are those of the Go struct.
@@ -140,7 +141,7 @@ func (w wireWalk) field(value []byte, field fieldSchema, path string) ([]splice.
 		return w.entry(value, *field.mapValue, path)
 	case field.message != nil:
 		return w.message(value, schemaOf(field.message), path)
-	case field.text:
+	case field.text && !w.structure:
 		if w.h.Field != nil {
 			if replacement, ok := w.h.Field(path, value); ok {
 				return []splice.Edit{{Start: 0, End: len(value), Text: replacement}}, nil

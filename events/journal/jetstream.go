@@ -60,6 +60,24 @@ func Open(ctx context.Context, nc *nats.Conn, opts Options) (*JetStream, error) 
 			return nil, err
 		}
 	}
+	return bind(nc, opts, func(js jetstream.JetStream, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+		return js.CreateOrUpdateStream(ctx, cfg)
+	})
+}
+
+// Attach uses the streams that are there and changes nothing about them: for whoever looks and asks, but does not run
+// the journal. It returns [ErrNoJournal] when there is none.
+func Attach(ctx context.Context, nc *nats.Conn) (*JetStream, error) {
+	return bind(nc, Options{}, func(js jetstream.JetStream, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+		stream, err := js.Stream(ctx, cfg.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			err = ErrNoJournal
+		}
+		return stream, err
+	})
+}
+
+func bind(nc *nats.Conn, opts Options, open func(jetstream.JetStream, jetstream.StreamConfig) (jetstream.Stream, error)) (*JetStream, error) {
 	opts.Replicas = max(opts.Replicas, 1)
 	if opts.AckWait <= 0 {
 		opts.AckWait = 10 * time.Second
@@ -73,9 +91,9 @@ func Open(ctx context.Context, nc *nats.Conn, opts Options) (*JetStream, error) 
 	}
 	j := &JetStream{nc: nc, js: js, opts: opts, ends: map[string]end{}}
 	for _, cfg := range streams(opts.Replicas) {
-		stream, err := js.CreateOrUpdateStream(ctx, cfg)
+		stream, err := open(js, cfg)
 		if err != nil {
-			return nil, fmt.Errorf("cannot create stream %s: %w", cfg.Name, err)
+			return nil, fmt.Errorf("cannot open stream %s: %w", cfg.Name, err)
 		}
 		switch cfg.Name {
 		case streamUpgrades:

@@ -109,6 +109,7 @@ func clocked(h []StageTime, to Phase, at time.Time) []StageTime {
 	}
 	if !completes(to) {
 		last := &h[len(h)-1]
+		last.End = time.Time{} // a stage that failed is tried again
 		last.Phases = append(last.Phases, PhaseTime{Phase: to, Start: at})
 	}
 	return h

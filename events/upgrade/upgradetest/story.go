@@ -99,7 +99,7 @@ func After(types ...events.Type) (upgrade.State, event.Event, error) {
 }
 
 // Until is the good path up to and including the first event of type t.
-func Until(t events.Type) []events.Type { return GoodPath[:slices.Index(GoodPath, t)+1] }
+func Until(t events.Type) []events.Type { return slices.Clip(GoodPath[:slices.Index(GoodPath, t)+1]) }
 
 // payload is what the writer of an event of type t would put into it in state s.
 func payload(s upgrade.State, t events.Type) any {

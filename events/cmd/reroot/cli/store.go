@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
@@ -45,9 +44,9 @@ func (a *app) dial(ctx context.Context) (journal.Store, error) {
 	if err != nil {
 		return nil, refuse(strings.TrimPrefix(err.Error(), "nats: "), "check --server ($REROOT_SERVER), --creds, and that reroot-functions or reroot-node --solo runs there")
 	}
-	store, err := attach(ctx, nc)
+	store, err := journal.Attach(ctx, nc)
 	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
+	case errors.Is(err, journal.ErrNoJournal):
 		nc.Close()
 		return nil, refuse("there is no journal on this server", "start reroot-functions or reroot-node --solo, which create it, or name another --server")
 	case err != nil:
@@ -56,21 +55,6 @@ func (a *app) dial(ctx context.Context) (journal.Store, error) {
 	}
 	a.disconnect = nc.Close
 	return store, nil
-}
-
-// attach opens a store that exists. The command line is never the first to come: streams that it created would have the
-// number of replicas that it happens to know of, and an operator would look at an empty journal.
-func attach(ctx context.Context, nc *nats.Conn) (*journal.JetStream, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, err
-	}
-	stream, err := js.Stream(ctx, "UPGRADES")
-	if err != nil {
-		return nil, err
-	}
-	// How the server syncs matters to who appends: the runtime checks it when it starts.
-	return journal.Open(ctx, nc, journal.Options{Replicas: stream.CachedInfo().Config.Replicas, Synced: true})
 }
 
 func (a *app) close() {

@@ -146,6 +146,11 @@ func (s *Site) renames(from Names) rename.Rules {
 		}
 	}
 	port(from.API, to.API)
+	for _, name := range []string{"api.", "api-int."} { // what the API is called from elsewhere
+		_, oldPort := split(from.API)
+		_, newPort := split(to.API)
+		port(fmt.Sprintf("%s%s:%d", name, from.Domain, oldPort), fmt.Sprintf("%s%s:%d", name, to.Domain, newPort))
+	}
 	for _, manifest := range slices.Sorted(maps.Keys(from.Flags)) {
 		for _, flag := range slices.Sorted(maps.Keys(from.Flags[manifest])) {
 			old, renamed := from.Flags[manifest][flag], to.Flags[manifest][flag]

@@ -79,6 +79,11 @@ func (f Function) run(ctx context.Context, s upgrade.State) ([]events.BackupRef,
 		running := ""
 		for _, doc := range wave {
 			b, err := f.ensure(ctx, s, doc)
+			if cluster.Refused(err) || apierrors.IsNotFound(err) { // not found: Velero's kinds are gone
+				return nil, &events.BackupFailed{Failure: events.Fail(events.ReasonBackupFailed,
+					fmt.Sprintf("cannot create Backup %s from %s: %s", doc.GetName(), doc.From, cluster.Cause(err)),
+					"mend the Backup or OADP, set stage Idle, then ask again")}, nil
+			}
 			if err != nil {
 				return nil, nil, cluster.Again(err, "waiting for the cluster's API")
 			}

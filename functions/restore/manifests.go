@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -44,7 +43,7 @@ func (f Function) manifests(ctx context.Context, s upgrade.State) (int, *events.
 		err := f.apply(ctx, doc)
 		switch {
 		case err == nil:
-		case refused(err):
+		case cluster.Refused(err):
 			object := fmt.Sprintf("%s %s", doc.GetKind(), doc.GetName())
 			return 0, &events.ManifestsFailed{Object: object, Failure: events.Fail(events.ReasonManifestsFailed,
 				fmt.Sprintf("cannot apply %s from %s: %s", object, doc.From, cluster.Cause(err)),
@@ -85,9 +84,4 @@ func (f Function) apply(ctx context.Context, doc cluster.Document) error {
 	want.SetResourceVersion(live.GetResourceVersion())
 	_, err = api.Update(ctx, want, metav1.UpdateOptions{FieldManager: fieldManager})
 	return err
-}
-
-// refused says that the API server will not take the object however often it is asked.
-func refused(err error) bool {
-	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err) || meta.IsNoMatchError(err)
 }

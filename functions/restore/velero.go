@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
@@ -42,6 +43,11 @@ func (f Function) restores(ctx context.Context, s upgrade.State) ([]events.Resto
 		running := ""
 		for _, doc := range wave {
 			r, err := f.ensure(ctx, s, doc)
+			if unusable := (*unusableError)(nil); cluster.Refused(err) || errors.As(err, &unusable) {
+				return nil, &events.RestoreFailed{Failure: events.Fail(events.ReasonRestoreFailed,
+					fmt.Sprintf("cannot restore with %s from %s: %s", doc.GetName(), doc.From, cluster.Cause(err)),
+					"mend the Restore in its ConfigMap, set stage Idle after the rollback, then ask again")}, nil
+			}
 			if err != nil {
 				return nil, nil, cluster.Again(err, "waiting for the cluster's API")
 			}
@@ -100,6 +106,11 @@ func wanted(s upgrade.State, doc cluster.Document, name string) (*unstructured.U
 	return u, from
 }
 
+// unusableError says that a Backup must not be restored from.
+type unusableError struct{ backup, why string }
+
+func (e *unusableError) Error() string { return "Backup " + e.backup + " cannot be used: " + e.why }
+
 // synced returns nil when Velero has found the pinned Backup in the object store, and a functions.Retry until then. A
 // Backup that Velero synced has a new uid, so that the labels that it was made with tell whose it is.
 func (f Function) synced(ctx context.Context, s upgrade.State, name string) error {
@@ -108,7 +119,7 @@ func (f Function) synced(ctx context.Context, s upgrade.State, name string) erro
 		pinned = pinned || b.Name == name
 	}
 	if !pinned {
-		return &functions.Fail{Reason: events.ReasonRestoreFailed, Err: fmt.Errorf("cannot restore from Backup %s: it is not one that this upgrade made", name)}
+		return &unusableError{name, "it is not one that this upgrade made"}
 	}
 	u, err := f.Cluster.Resource(velero.Backups).Namespace(velero.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -118,7 +129,7 @@ func (f Function) synced(ctx context.Context, s upgrade.State, name string) erro
 		return err
 	}
 	if l := u.GetLabels(); l[velero.LabelClusterID] != s.Origin.ID || l[velero.LabelUpgrade] != s.Upgrade {
-		return &functions.Fail{Reason: events.ReasonRestoreFailed, Err: fmt.Errorf("cannot restore from Backup %s: its labels say that it is another cluster's or upgrade's", name)}
+		return &unusableError{name, "its labels say that it is another cluster's or upgrade's"}
 	}
 	return nil
 }

@@ -272,6 +272,15 @@ func TestBackup(t *testing.T) {
 			t.Errorf("%v: %s", err, answer.Data())
 		}
 	})
+	t.Run("the API server refuses it", func(t *testing.T) {
+		configMap(t, "default", "invalid", strings.Replace(pairOf("invalid", "default"), "[default]", "default", 1))
+		y := begin(t, "invalid", map[string]any{"oadpContent": refs("default/invalid")}, events.TypeUpgradeStarted)
+		answer, _ := y.answer(t, backup.Function{Cluster: world.Client})
+		f, err := events.Decode[events.BackupFailed](answer)
+		if err != nil || f.Reason == events.ReasonDeadline || !strings.Contains(f.Message, "default/invalid[all.yaml]") {
+			t.Errorf("%v: %s", err, answer.Data())
+		}
+	})
 	t.Run("the deadline passes", func(t *testing.T) {
 		y := begin(t, "late", map[string]any{"oadpContent": refs("default/late")}, events.TypeUpgradeStarted)
 		y.tell(t, events.TypeDeadlinePassed, nil)
@@ -280,6 +289,26 @@ func TestBackup(t *testing.T) {
 			t.Errorf("%v: %s", err, answer.Data())
 		}
 	})
+}
+
+// TestRestoreOfAStranger: a Backup by the right name that is another cluster's is not restored from.
+func TestRestoreOfAStranger(t *testing.T) {
+	stranger := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "velero.io/v1", "kind": "Backup",
+		"metadata": map[string]any{"namespace": velero.Namespace, "name": "stolen-stranger", "labels": map[string]any{velero.LabelClusterID: "another"}}, "spec": map[string]any{}, "status": map[string]any{"phase": "Completed"}}}
+	if _, err := world.Client.Resource(velero.Backups).Namespace(velero.Namespace).Create(t.Context(), stranger, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	configMap(t, "default", "stolen", pairOf("stolen", "default"))
+	y := begin(t, "stranger", map[string]any{"oadpContent": refs("default/stolen")}, events.TypeUpgradeStarted)
+	y.tell(t, events.TypeBackupCompleted, map[string]any{"backups": []any{map[string]any{"namespace": velero.Namespace, "name": "stolen-stranger", "uid": "77777777-2222-3333-4444-555555555555", "wave": 1}}})
+	for _, kind := range upgradetest.GoodPath[len(upgradetest.Until(events.TypeBackupCompleted)):len(upgradetest.Until(events.TypeManifestsApplied))] {
+		y.tell(t, kind, nil)
+	}
+	answer, _ := y.answer(t, restore.Function{Cluster: world.Client})
+	f, err := events.Decode[events.RestoreFailed](answer)
+	if err != nil || f.Reason != events.ReasonRestoreFailed || !strings.Contains(f.Message, "its labels say that it is another cluster's or upgrade's") {
+		t.Errorf("%v: %s", err, answer.Data())
+	}
 }
 
 func TestManifests(t *testing.T) {

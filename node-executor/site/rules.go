@@ -86,11 +86,12 @@ func field(ctx context.Context, etcd clientv3.KV, key string, path ...string) (s
 	return s, nil
 }
 
-// Rules are how the cryptography engine makes the seed's cluster the site's: the names, and the keys that stay.
+// Rules are how the cryptography engine makes the seed's cluster the site's: the names, and the keys that stay. A seed may
+// be months old, so what is issued anew begins to be valid now.
 func (s *Site) Rules(from Names, now time.Time) (plan.Rules, error) {
 	rules := plan.Rules{
-		Renames: s.renames(from), Validity: plan.KeepValidity, Now: now,
-		Own: plan.DefaultOwn, External: plan.DefaultExternal, Unknown: plan.Keep, Orphans: plan.Refuse,
+		Renames: s.renames(from), Validity: plan.Extend, Now: now,
+		Own: plan.DefaultOwn, External: plan.DefaultExternal, Unknown: plan.Refuse, Orphans: plan.Refuse,
 	}
 	for _, signer := range s.Signers {
 		block, _ := pem.Decode(signer.Key)
@@ -101,7 +102,7 @@ func (s *Site) Rules(from Names, now time.Time) (plan.Rules, error) {
 		if err != nil {
 			return rules, fmt.Errorf("cannot keep the key of %s: %w", signer.CommonName, err)
 		}
-		rules.KeepKeys = append(rules.KeepKeys, plan.KeepKey{CommonName: signer.CommonName, Site: "/secrets/" + signer.Secret, Key: key})
+		rules.KeepKeys = append(rules.KeepKeys, plan.KeepKey{CommonName: signer.CommonName, Site: "/secrets/" + signer.Secret, Key: key, SubjectKeyID: signer.SubjectKeyID})
 	}
 	block, _ := pem.Decode(s.ClientCA)
 	if block == nil {

@@ -67,7 +67,7 @@ func readSigner(ctx context.Context, src *source, namespace, name string) (Signe
 	if err != nil {
 		return Signer{}, fmt.Errorf("tls.crt: %w", err)
 	}
-	return Signer{CommonName: cert.Subject.CommonName, Secret: namespace + "/" + name, Key: keyPEM}, nil
+	return Signer{CommonName: cert.Subject.CommonName, Secret: namespace + "/" + name, Key: keyPEM, SubjectKeyID: cert.SubjectKeyId}, nil
 }
 
 // secretValue is the decoded value of a Secret's key. Errors do not quote it.

@@ -35,6 +35,8 @@ type Signer struct {
 	CommonName string `json:"commonName"`
 	Secret     string `json:"secret"` // namespace/name
 	Key        []byte `json:"key"`    // PEM
+	// SubjectKeyID is what clients have in their copy of the authority's certificate.
+	SubjectKeyID []byte `json:"subjectKeyID"`
 }
 
 // File is a file of the node that goes along.

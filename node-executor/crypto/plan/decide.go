@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -165,6 +166,21 @@ func (d *decider) applyKeyRules() {
 			d.problem("key of "+rule.CommonName, "named by two rules")
 		}
 		d.Keys[keys[0].ID] = &KeyDecision{Key: keys[0], Action: Given, Why: "key kept by rule", rule: rule}
+		d.renameAuthority(keys[0], rule.CommonName)
+	}
+}
+
+// renameAuthority gives the certificates of a kept key the name by which clients know the authority: they look for an
+// issuer's certificate by its name. Some authorities have the time of their making in it.
+func (d *decider) renameAuthority(k *graph.Key, name string) {
+	for _, c := range k.Certificates {
+		if c.CommonName != name {
+			d.rules.Names = maps.Clone(d.rules.Names)
+			if d.rules.Names == nil {
+				d.rules.Names = map[string]string{}
+			}
+			d.rules.Names[c.CommonName] = name
+		}
 	}
 }
 
@@ -173,7 +189,7 @@ func (d *decider) applyKeyRules() {
 func (d *decider) matching(rule *KeepKey) []*graph.Key {
 	var keys []*graph.Key
 	for _, k := range d.graph.SortedKeys() {
-		named := slices.ContainsFunc(k.Certificates, func(c *graph.Certificate) bool { return c.CommonName == rule.CommonName })
+		named := rule.Site != "" || slices.ContainsFunc(k.Certificates, func(c *graph.Certificate) bool { return c.CommonName == rule.CommonName })
 		placed := rule.Site == "" || slices.ContainsFunc(k.Places, func(p graph.Place) bool { return strings.HasSuffix(p.Site, rule.Site) })
 		if named && placed && k.Private != nil {
 			keys = append(keys, k)

@@ -23,10 +23,10 @@ import (
 // KeepKey puts a given private key in the place of the key of one certificate authority, so that
 // clients that trust the old cluster's authority go on trusting the new one.
 type KeepKey struct {
-	// CommonName is that of a certificate on the key to be replaced.
+	// CommonName is the authority's. Without a site it finds the key to be replaced; with one the certificates of the
+	// key that is found there get it.
 	CommonName string
-	// Site, when set, is where that key's private half must stand: a site's name, or the end of one. It tells keys
-	// with the same common name apart.
+	// Site, when set, is where the private half of the key to be replaced stands: a site's name, or the end of one.
 	Site string
 	Key  crypto.Signer
 	// SubjectKeyID, when set, is the identifier that clients have in their copy of the authority's

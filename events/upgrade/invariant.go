@@ -45,10 +45,14 @@ func (s State) Stateroot() string {
 	return "rhcos_" + strings.ReplaceAll(s.Spec.SeedImageRef.Version, "-", "_")
 }
 
-// Removable are the stateroots that cleaning up may remove: never the booted one, and the old one only once the user
-// has given it up by finalizing a confirmed upgrade.
+// Removable are the stateroots that cleaning up may remove: never the booted one; the seed's only after validation, since
+// a request that was refused may have named what the node runs; and the old one only once the user has given it up by
+// finalizing a confirmed upgrade.
 func (s State) Removable() []string {
-	candidates := []string{s.Stateroot()}
+	var candidates []string
+	if s.Seed.Digest != "" {
+		candidates = append(candidates, s.Stateroot())
+	}
 	if s.Old != nil && s.Phase == Finalizing && s.Confirmed {
 		candidates = append(candidates, s.Old.Stateroot)
 	}

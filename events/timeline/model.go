@@ -174,9 +174,12 @@ func coarse(p events.StepProgressed) string {
 
 // exact is a step with its state, its progress in percent where that is known, and its detail.
 func exact(p events.StepProgressed) string {
-	how := string(p.State)
-	if p.State == events.StepRunning && p.Fraction > 0 {
+	step, how := p.Step, string(p.State)
+	switch {
+	case p.State == events.StepRunning && p.Fraction > 0:
 		how = fmt.Sprintf("%d%%", int(p.Fraction*100))
+	case p.State == events.StepWaiting: // a function: its step is the event that it reacts to
+		step, p.Detail = p.Of, strings.TrimPrefix(p.Detail, "waiting ")
 	}
-	return strings.TrimRight(fmt.Sprintf("%-26s %-7s %s", p.Step, how, p.Detail), " ")
+	return strings.TrimRight(fmt.Sprintf("%-26s %-7s %s", step, how, p.Detail), " ")
 }

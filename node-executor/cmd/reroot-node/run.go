@@ -23,6 +23,9 @@ func run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	log = log.With("cluster", config.Cluster)
+	if config.Journal.Embedded {
+		return solo(ctx, config, log)
+	}
 	conn, err := connect(config.Journal, log)
 	if err != nil {
 		return err

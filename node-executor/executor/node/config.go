@@ -43,13 +43,31 @@ type Config struct {
 	Carry []string `json:"carry,omitempty"`
 }
 
-// Journal says how to reach the journal.
+// Journal says where the journal is: on a NATS server, or in this process.
 type Journal struct {
-	URL string `json:"url"` // of the NATS server: nats://, tls:// or ws://
+	URL string `json:"url,omitempty"` // of the NATS server: nats://, tls:// or ws://
+	// Embedded makes this process all that the cluster needs: it keeps the journal in the state directory and hosts
+	// the functions. There is no URL then.
+	Embedded bool `json:"embedded,omitempty"`
+	// Port is where on the loopback interface the embedded journal listens, for `reroot` on this node. 0: nowhere, and
+	// the ImageBasedUpgrade is the only way in. Whoever reaches the port may order an upgrade, and so may every
+	// container in the network of the host.
+	Port int `json:"port,omitempty"`
 	// Credentials is a file with the node's NATS credentials; CA one with the authorities that sign the server's
 	// certificate. Both may be empty.
 	Credentials string `json:"credentials,omitempty"`
 	CA          string `json:"ca,omitempty"`
+}
+
+func (j Journal) check(claim func(ok bool, format string, args ...any)) {
+	if j.Embedded {
+		claim(j.URL == "" && j.Credentials == "" && j.CA == "", "journal: an embedded one has no url, credentials or ca")
+		claim(j.Port >= 0 && j.Port <= 65535, "journal.port: %d is not a port", j.Port)
+		return
+	}
+	u, err := url.Parse(j.URL)
+	claim(err == nil && u.Host != "" && strings.Contains(" nats tls ws wss ", " "+u.Scheme+" "), "journal.url: %q is not the URL of a NATS server", j.URL)
+	claim(j.Port == 0, "journal.port: only an embedded journal has one")
 }
 
 // Etcd says where the cluster's etcd keeps its data, and which programs may open it.
@@ -152,8 +170,7 @@ func (c *Config) check() error {
 		claim(filepath.IsAbs(p) && filepath.Clean(p) == p, "%s: %q is not an absolute, clean path", field, p)
 	}
 	claim(events.ValidCluster(c.Cluster), "cluster: %q is not a DNS label", c.Cluster)
-	u, err := url.Parse(c.Journal.URL)
-	claim(err == nil && u.Host != "" && strings.Contains(" nats tls ws wss ", " "+u.Scheme+" "), "journal.url: %q is not the URL of a NATS server", c.Journal.URL)
+	c.Journal.check(claim)
 	for field, p := range map[string]string{
 		"journal.credentials": c.Journal.Credentials, "journal.ca": c.Journal.CA, "registry.certDir": c.Registry.CertDir, "registry.config": c.Registry.Config,
 	} {

@@ -72,3 +72,24 @@ func TestParseIsStrict(t *testing.T) {
 		})
 	}
 }
+
+func TestJournal(t *testing.T) {
+	for name, c := range map[string]struct{ journal, want string }{
+		"on a server":              {`{url: "tls://hub:4222", credentials: /etc/creds, ca: /etc/ca.pem}`, ""},
+		"embedded":                 {`{embedded: true}`, ""},
+		"embedded, with a port":    {`{embedded: true, port: 4222}`, ""},
+		"both":                     {`{embedded: true, url: "tls://hub:4222"}`, "an embedded one has no url"},
+		"credentials for oneself":  {`{embedded: true, credentials: /etc/creds}`, "an embedded one has no url"},
+		"a port of another server": {`{url: "tls://hub:4222", port: 4222}`, "only an embedded journal has one"},
+		"no port":                  {`{embedded: true, port: 70000}`, "70000 is not a port"},
+		"neither":                  {`{}`, `"" is not the URL of a NATS server`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(least, `{url: "nats://127.0.0.1:4222"}`, c.journal, 1)
+			_, err := node.Parse([]byte(text))
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}

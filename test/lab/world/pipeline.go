@@ -36,7 +36,7 @@ import (
 func handlers(api *cluster.Client, projection *project.Function, sabotage events.Type) map[string]functions.Handler {
 	all := map[string]functions.Handler{
 		stage.Name:    stage.Function{},
-		validate.Name: validate.Function{Cluster: api, Registry: validate.Registry{Insecure: true}, Patience: time.Minute},
+		validate.Name: validate.Function{Cluster: api, Registry: validate.Registry{Insecure: true}, Patience: 10 * time.Second},
 		pullseed.Name: pullseed.Function{},
 		backup.Name:   backup.Function{Cluster: api},
 		pivot.Name:    pivot.Function{},

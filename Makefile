@@ -30,6 +30,10 @@ demo: lab ## a whole upgrade on real parts, live; ARGS="--fail=restore" or ARGS=
 test: lab ## every test, with race detector and shuffled order
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 30m ./...
 
+.PHONY: crash
+crash: lab ## kill processes and cut the power at twenty random moments, each of an upgrade of its own; ARGS="-seed N"
+	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 90m ./test/e2e -run '^TestCrash$$' -moments 20 -upgrades 20 $(ARGS)
+
 .PHONY: bench
 bench: ## measure, side by side with what users would use instead, as ratios of one run
 	CGO_ENABLED=0 $(GO) run ./test/bench $(ARGS)

@@ -49,7 +49,13 @@ func command(env func(string) string, stderr io.Writer) *cobra.Command {
 	var o options
 	c := &cobra.Command{
 		Use: "reroot-functions", Short: "Image-based upgrades: the functions",
-		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
+		SilenceUsage: true, SilenceErrors: true,
+		Args: func(c *cobra.Command, args []string) error {
+			if err := cobra.NoArgs(c, args); err != nil {
+				return &usageError{err}
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
 				return err

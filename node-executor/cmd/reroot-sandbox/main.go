@@ -1,4 +1,4 @@
-// Reroot-sandbox runs a node's machine: firmware, boot loader and initramfs of a real ostree sysroot, in namespaces
+// Command reroot-sandbox runs a node's machine: firmware, boot loader and initramfs of a real ostree sysroot, in namespaces
 // instead of hardware. See package sandbox for what of it is real.
 package main
 

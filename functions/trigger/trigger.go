@@ -150,7 +150,7 @@ func Service(function string) *servingv1.Service {
 		Image: Image,
 		Args:  []string{"--function", function},
 		Env: []corev1.EnvVar{
-			configured("REROOT_SERVER", "server"), configured("REROOT_CLUSTER", "cluster"), configured("REROOT_SYNCED", "synced"),
+			configured("REROOT_SERVER", "server"), configured("REROOT_CLUSTER", "cluster"),
 			{Name: "REROOT_CREDS", Value: "/etc/reroot/nats/creds"},
 		},
 		SecurityContext: &corev1.SecurityContext{

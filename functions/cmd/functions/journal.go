@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/reroot-dev/reroot/events/journal"
 )
@@ -16,7 +14,8 @@ import (
 // connectLimit bounds the first contact with the journal. Whoever started this program tries again.
 const connectLimit = 30 * time.Second
 
-// open connects to the journal and makes it where there is none. Call end when done.
+// open connects to the journal. Who hosts all functions runs the journal, too: makes it where there is none, and has to
+// know that it is durable. A single function only uses it. Call end when done.
 func open(ctx context.Context, o options, log *slog.Logger) (store *journal.JetStream, end func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
@@ -35,30 +34,14 @@ func open(ctx context.Context, o options, log *slog.Logger) (store *journal.JetS
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot connect to the journal: %w", err)
 	}
-	replicas, err := replicas(ctx, conn)
-	if err == nil {
-		store, err = journal.Open(ctx, conn, journal.Options{Synced: o.synced, Replicas: replicas})
+	if o.all {
+		store, err = journal.Open(ctx, conn, journal.Options{Synced: o.synced, Replicas: o.replicas})
+	} else {
+		store, err = journal.Attach(ctx, conn)
 	}
 	if err != nil {
 		conn.Close()
 		return nil, nil, err
 	}
 	return store, conn.Close, nil
-}
-
-// replicas is how often the server keeps the journal; a function that starts must not change that. 0 means that there
-// is no journal yet.
-func replicas(ctx context.Context, conn *nats.Conn) (int, error) {
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return 0, fmt.Errorf("cannot use jetstream: %w", err)
-	}
-	stream, err := js.Stream(ctx, "UPGRADES")
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("cannot find the journal: %w", err)
-	}
-	return stream.CachedInfo().Config.Replicas, nil
 }

@@ -42,6 +42,7 @@ type options struct {
 	all                 bool
 	server, creds, ca   string
 	synced              bool
+	replicas            int
 	cluster, kubeconfig string
 }
 
@@ -50,14 +51,9 @@ func command(env func(string) string, stderr io.Writer) *cobra.Command {
 	c := &cobra.Command{
 		Use: "reroot-functions", Short: "Image-based upgrades: the functions",
 		SilenceUsage: true, SilenceErrors: true,
-		Args: func(c *cobra.Command, args []string) error {
-			if err := cobra.NoArgs(c, args); err != nil {
-				return &usageError{err}
-			}
-			return nil
-		},
-		RunE: func(c *cobra.Command, _ []string) error {
-			if err := o.check(); err != nil {
+		Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := o.check(args); err != nil {
 				return err
 			}
 			return host(c.Context(), o, slog.New(slog.NewTextHandler(stderr, nil)))
@@ -76,14 +72,17 @@ func command(env func(string) string, stderr io.Writer) *cobra.Command {
 	f.StringVar(&o.server, "server", env("REROOT_SERVER"), "URL of the NATS server that holds the journal ($REROOT_SERVER)")
 	f.StringVar(&o.creds, "creds", env("REROOT_CREDS"), "file with NATS credentials ($REROOT_CREDS)")
 	f.StringVar(&o.ca, "ca", env("REROOT_CA"), "file with the authorities that sign the server's certificate ($REROOT_CA)")
-	f.BoolVar(&o.synced, "synced", env("REROOT_SYNCED") == "true", "vouch for it: the server runs with sync_interval: always ($REROOT_SYNCED)")
+	f.BoolVar(&o.synced, "synced", env("REROOT_SYNCED") == "true", "with --all: vouch that the server runs with sync_interval: always ($REROOT_SYNCED)")
+	f.IntVar(&o.replicas, "replicas", 1, "with --all: how many servers keep the journal")
 	f.StringVar(&o.cluster, "cluster", env("REROOT_CLUSTER"), "name of the cluster ($REROOT_CLUSTER)")
 	f.StringVar(&o.kubeconfig, "kubeconfig", env("KUBECONFIG"), "kubeconfig of that cluster ($KUBECONFIG)")
 	return c
 }
 
-func (o options) check() error {
+func (o options) check(args []string) error {
 	switch {
+	case len(args) > 0:
+		return &usageError{fmt.Errorf("unknown argument %q", args[0])}
 	case o.all == (o.function != ""):
 		return &usageError{errors.New("give either --all or a --function")}
 	case o.server == "":

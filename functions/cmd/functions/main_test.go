@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
@@ -44,7 +45,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestCommandLine(t *testing.T) {
-	const server, edge = "--server=nats://127.0.0.1:1", "--cluster=edge-1"
+	const hub, edge = "--server=nats://127.0.0.1:1", "--cluster=edge-1"
 	for name, c := range map[string]struct {
 		args []string
 		code int
@@ -55,12 +56,12 @@ func TestCommandLine(t *testing.T) {
 		"both":            {[]string{"--all", "--function=stage"}, 2, "either --all or a --function"},
 		"unknown flag":    {[]string{"--most"}, 2, "unknown flag"},
 		"no server":       {[]string{"--all", edge}, 2, "give the journal's --server"},
-		"no cluster":      {[]string{"--all", server}, 2, "not a DNS label"},
-		"no kubeconfig":   {[]string{"--all", server, edge}, 2, "give the cluster's --kubeconfig"},
-		"no function":     {[]string{"--function=node", server, edge}, 2, `cannot find function "node"`},
-		"nobody answers":  {[]string{"--function=stage", server, edge}, 1, "cannot connect to the journal"},
-		"no credentials":  {[]string{"--function=stage", server, edge, "--creds=/none"}, 1, "cannot connect to the journal"},
-		"words after all": {[]string{"--all", "stage"}, 2, "unknown command"},
+		"no cluster":      {[]string{"--all", hub}, 2, "not a DNS label"},
+		"no kubeconfig":   {[]string{"--all", hub, edge}, 2, "give the cluster's --kubeconfig"},
+		"no function":     {[]string{"--function=node", hub, edge}, 2, `cannot find function "node"`},
+		"nobody answers":  {[]string{"--function=stage", hub, edge}, 1, "cannot connect to the journal"},
+		"no credentials":  {[]string{"--function=stage", hub, edge, "--creds=/none"}, 1, "cannot connect to the journal"},
+		"words after all": {[]string{"--all", "stage"}, 2, `unknown argument "stage"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), program, c.args...)
@@ -141,7 +142,7 @@ func TestOneFunction(t *testing.T) {
 		t.Fatal(err)
 	}
 	port := freePort(t)
-	start(t, nil, "REROOT_FUNCTION=stage", "PORT="+port, "REROOT_SERVER="+store.URL(), "REROOT_CLUSTER="+upgradetest.Cluster, "REROOT_SYNCED=true")
+	start(t, nil, "REROOT_FUNCTION=stage", "PORT="+port, "REROOT_SERVER="+store.URL(), "REROOT_CLUSTER="+upgradetest.Cluster)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for {
@@ -174,6 +175,28 @@ func TestAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, store, events.TypePrepStarted)
+}
+
+// TestJournalOfAnotherServer: a single function makes no journal, and all of them run none that may lose a decision.
+func TestJournalOfAnotherServer(t *testing.T) {
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(30 * time.Second) {
+		t.Fatal("the server is not ready")
+	}
+	for _, c := range []struct{ how, want string }{
+		{"--function=stage", journal.ErrNoJournal.Error()}, {"--all", journal.ErrNotDurable.Error()},
+	} {
+		cmd := exec.CommandContext(t.Context(), program, c.how, "--server="+s.ClientURL(), "--cluster=edge-1", "--kubeconfig=/none")
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), c.want) {
+			t.Errorf("%s: %v\n%s", c.how, err, out)
+		}
+	}
 }
 
 func freePort(t *testing.T) string {

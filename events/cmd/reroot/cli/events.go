@@ -174,10 +174,10 @@ func line(output format, e event.Event, began time.Time) string {
 // row has columns of fixed width, because a table that is followed cannot know what will come. The detail is last.
 func row(output format, number, at, upgrade, typ, writer, detail, recorded, id, cause string) string {
 	if output != asWide {
-		return fmt.Sprintf("%-6s  %-7s  %-16s  %-26s  %-8s  %s", number, at, upgrade, typ, writer, detail)
+		return fmt.Sprintf("%-6s  %-7s  %-18s  %-26s  %-8s  %s", number, at, upgrade, typ, writer, detail)
 	}
 	if cause == "" {
 		cause = "-"
 	}
-	return fmt.Sprintf("%-6s  %-7s  %-16s  %-26s  %-8s  %-20s  %-26s  %-26s  %s", number, at, upgrade, typ, writer, recorded, id, cause, detail)
+	return fmt.Sprintf("%-6s  %-7s  %-18s  %-26s  %-8s  %-20s  %-26s  %-26s  %s", number, at, upgrade, typ, writer, recorded, id, cause, detail)
 }

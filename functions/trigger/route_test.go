@@ -15,9 +15,6 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
-	"go.uber.org/zap"
-	"knative.dev/eventing/pkg/eventfilter"
-	"knative.dev/eventing/pkg/eventfilter/subscriptionsapi"
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
@@ -30,7 +27,7 @@ import (
 
 // broker does what one does: every event goes to the services of the triggers whose filters let it pass.
 type broker struct {
-	filters  map[string]eventfilter.Filter
+	filters  map[string]filter
 	services map[string]*httptest.Server
 
 	mu      sync.Mutex
@@ -45,14 +42,14 @@ func newBroker(t *testing.T, store journal.Store) *broker {
 	}
 	log := slog.New(slog.DiscardHandler)
 	p := pipeline.Pipeline{Cluster: upgradetest.Cluster, API: api, Log: log}
-	b := &broker{filters: map[string]eventfilter.Filter{}, services: map[string]*httptest.Server{}}
+	b := &broker{filters: map[string]filter{}, services: map[string]*httptest.Server{}}
 	triggers, _ := applied(t)
 	for _, name := range trigger.Functions() {
 		handler, err := p.Function(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.filters[name] = subscriptionsapi.CreateSubscriptionsAPIFilters(zap.NewNop(), triggers[name].Spec.Filters)
+		b.filters[name] = filterOf(t, triggers[name])
 		b.services[name] = httptest.NewServer(runtime.HTTP(name, handler, store, log))
 		t.Cleanup(b.services[name].Close)
 	}
@@ -62,7 +59,7 @@ func newBroker(t *testing.T, store journal.Store) *broker {
 // deliver posts an event to whoever gets it, once: what a later call of Knative's would bring is not waited for.
 func (b *broker) deliver(ctx context.Context, d journal.Delivery) error {
 	for name, filter := range b.filters {
-		if filter.Filter(ctx, d.Event) != eventfilter.PassFilter {
+		if !filter.passes(ctx, d.Event) {
 			continue
 		}
 		status, err := post(ctx, b.services[name].URL, d.Event)

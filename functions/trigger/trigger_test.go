@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/rickb777/date/period"
 	"go.uber.org/zap"
 	delivery "knative.dev/eventing/pkg/apis/duck/v1"
@@ -132,25 +133,41 @@ func TestEveryFunctionIsServed(t *testing.T) {
 	}
 }
 
+// filter is a trigger's: one of its members has to let an event pass. Each member is Knative's own filter; its filter
+// for any of them is left out, because it sorts them in the background while it reads them, which is a data race.
+type filter []eventfilter.Filter
+
+func filterOf(t *testing.T, tr *eventingv1.Trigger) (f filter) {
+	t.Helper()
+	if len(tr.Spec.Filters) != 1 || len(tr.Spec.Filters[0].Any) == 0 {
+		t.Fatalf("the filter of %s is not one of any: %v", tr.Name, tr.Spec.Filters)
+	}
+	for i := range tr.Spec.Filters[0].Any {
+		f = append(f, subscriptionsapi.CreateSubscriptionsAPIFilters(zap.NewNop(), tr.Spec.Filters[0].Any[i:i+1]))
+	}
+	return f
+}
+
+func (f filter) passes(ctx context.Context, e event.Event) bool {
+	return slices.ContainsFunc(f, func(m eventfilter.Filter) bool { return m.Filter(ctx, e) == eventfilter.PassFilter })
+}
+
 // TestRoutes sends every type of the catalogue through the filters that Knative makes of the triggers.
 func TestRoutes(t *testing.T) {
 	triggers, _ := applied(t)
-	filters := map[string]eventfilter.Filter{}
+	filters := map[string]filter{}
 	for name, tr := range triggers {
-		filters[name] = subscriptionsapi.CreateSubscriptionsAPIFilters(zap.NewNop(), tr.Spec.Filters)
+		filters[name] = filterOf(t, tr)
 	}
 	for _, d := range events.Catalogue() {
 		t.Run(d.Type.Short(), func(t *testing.T) {
 			story := &upgradetest.Story{Upgrade: "up-1"}
 			e := story.Tell(upgrade.New(upgradetest.Cluster), d.Type, nil)
 			for name, filter := range filters {
-				want := eventfilter.FailFilter
 				reacts := slices.ContainsFunc(upgrade.Reactions, func(r upgrade.Reaction) bool { return r.Function == name && r.On == d.Type })
-				if reacts || name == "project" && d.Kind != events.Ephemeral {
-					want = eventfilter.PassFilter
-				}
-				if got := filter.Filter(t.Context(), e); got != want {
-					t.Errorf("%s: %s, want %s", name, got, want)
+				want := reacts || name == "project" && d.Kind != events.Ephemeral
+				if got := filter.passes(t.Context(), e); got != want {
+					t.Errorf("%s gets it: %t, want %t", name, got, want)
 				}
 			}
 		})

@@ -106,18 +106,7 @@ func (l *lab) notNow(t *testing.T) {
 	l.request("good", l.w.Spec(), events.StagePrep)
 	l.settle(upgrade.Prepared, upgrade.PrepFailed)
 	l.request("second", l.w.Spec(), events.StagePrep)
-	l.eventually("the second upgrade is parked", func(ctx context.Context) error {
-		parked, err := l.store.Parked(ctx, l.w.Record.Cluster)
-		if err != nil {
-			return err
-		}
-		for _, p := range parked {
-			if p.Event != nil && p.Event.Subject() == "second" && p.Reason == events.ReasonUpgradeInProgress {
-				return nil
-			}
-		}
-		return fmt.Errorf("parked are %+v", parked)
-	})
+	l.eventually("the second upgrade is parked", l.parked("second", events.ReasonUpgradeInProgress))
 	l.ask(events.StageRollback)
 	e := l.await(events.TypeStageRejected).Event
 	r, err := events.Decode[events.StageRejected](e)
@@ -128,7 +117,7 @@ func (l *lab) notNow(t *testing.T) {
 		t.Errorf("the answer is %+v, want reason %s and stages %v", r, events.ReasonIllegalTransition, want)
 	}
 	l.submit(events.TypeStageRequested, "good", map[string]any{"stage": "Sideways"})
-	l.eventually("the unknown stage is parked", l.parkedFor(events.ReasonInvalidEvent))
+	l.eventually("the unknown stage is parked", l.parked("good", events.ReasonInvalidEvent))
 	if l.state.Phase != upgrade.Prepared {
 		t.Errorf("the upgrade is in phase %s, want Prepared", l.state.Phase)
 	}
@@ -136,13 +125,16 @@ func (l *lab) notNow(t *testing.T) {
 	l.keep("abort")
 }
 
-func (l *lab) parkedFor(reason events.Reason) func(context.Context) error {
+// parked tries to find a parked request of an upgrade.
+func (l *lab) parked(upgrade string, reason events.Reason) func(context.Context) error {
 	return func(ctx context.Context) error {
 		parked, err := l.store.Parked(ctx, l.w.Record.Cluster)
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(parked, func(p journal.Parked) bool { return p.Reason == reason }) {
+		if !slices.ContainsFunc(parked, func(p journal.Parked) bool {
+			return p.Event != nil && p.Event.Subject() == upgrade && p.Reason == reason
+		}) {
 			return fmt.Errorf("parked are %+v", parked)
 		}
 		return nil

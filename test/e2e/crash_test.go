@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -98,13 +99,7 @@ const longestDelay = 3 * time.Second
 
 // draw draws n harms for each upgrade: all anchors have their turn before one comes again.
 func draw(r *rand.Rand, upgrades, n int) [][]harm {
-	names := slices.Sorted(func(yield func(string) bool) {
-		for name := range victims {
-			if !yield(name) {
-				return
-			}
-		}
-	})
+	names := slices.Sorted(maps.Keys(victims))
 	var turns []int
 	all := make([][]harm, upgrades)
 	for i := range n {

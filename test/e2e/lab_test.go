@@ -9,12 +9,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
@@ -23,8 +25,6 @@ import (
 	api "github.com/reroot-dev/reroot/functions/cluster"
 	"github.com/reroot-dev/reroot/node-executor/sandbox"
 	"github.com/reroot-dev/reroot/test/lab/world"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 var record = flag.String("record", "", "write the histories into this `directory`")
@@ -174,14 +174,7 @@ func (l *lab) await(t events.Type) journal.Record {
 // settle reads the history on to one of the phases.
 func (l *lab) settle(phases ...upgrade.Phase) upgrade.Phase {
 	l.Helper()
-	at := func(s upgrade.State) bool {
-		for _, p := range phases {
-			if s.Phase == p {
-				return true
-			}
-		}
-		return false
-	}
+	at := func(s upgrade.State) bool { return slices.Contains(phases, s.Phase) }
 	if !at(l.state) {
 		l.follow(fmt.Sprint("to reach ", phases), func(s upgrade.State, _ journal.Record) bool { return at(s) })
 	}
@@ -213,7 +206,7 @@ func rest(ctx context.Context) {
 	}
 }
 
-// verify checks the world from outside, against the history, see [world.World.Verify]; and what it must always be.
+// verify checks the world from outside against the history, see [world.World.Verify], and the history itself.
 func (l *lab) verify() {
 	l.Helper()
 	l.eventually("the world is as the history says", func(ctx context.Context) error { return l.w.Verify(ctx, l.state) })

@@ -15,8 +15,9 @@ help: ## print the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build reroot and reroot-node into bin/
+build: ## build reroot, reroot-node and reroot-functions into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ ./events/cmd/reroot ./node-executor/cmd/reroot-node
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/reroot-functions ./functions/cmd/functions
 
 .PHONY: lab
 lab: ## build and cache what the lab runs: control plane, etcd, Velero, S3, OS tree (first time: about 20 minutes)

@@ -3,6 +3,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -28,15 +29,18 @@ import (
 	"github.com/reroot-dev/reroot/functions/validate"
 )
 
-// patience is how long a registry or a backup storage that does not answer may hold up the validation.
-const patience = 5 * time.Minute
+// Patience is how long, by default, a registry or a backup storage that does not answer may hold up the validation.
+const Patience = 5 * time.Minute
 
 // Pipeline is that of one cluster.
 type Pipeline struct {
 	Cluster  string          // name of its history
 	API      *cluster.Client // of that cluster
 	Registry validate.Registry
-	Log      *slog.Logger
+	Patience time.Duration // 0 means [Patience]
+	// Wrap, when set, puts something around each function: what a lab breaks on purpose.
+	Wrap func(name string, h functions.Handler) functions.Handler
+	Log  *slog.Logger
 }
 
 // Run hosts every function and the cluster source, admits what comes in and keeps the deadlines, until ctx ends or the
@@ -68,7 +72,7 @@ func (p Pipeline) Function(name string) (functions.Handler, error) {
 func (p Pipeline) handlers(projection *project.Function) map[string]functions.Handler {
 	all := map[string]functions.Handler{
 		stage.Name:    stage.Function{},
-		validate.Name: validate.Function{Cluster: p.API, Registry: p.Registry, Patience: patience},
+		validate.Name: validate.Function{Cluster: p.API, Registry: p.Registry, Patience: cmp.Or(p.Patience, Patience)},
 		pullseed.Name: pullseed.Function{},
 		backup.Name:   backup.Function{Cluster: p.API},
 		pivot.Name:    pivot.Function{},
@@ -78,6 +82,9 @@ func (p Pipeline) handlers(projection *project.Function) map[string]functions.Ha
 		project.Name:  projection,
 	}
 	for name, h := range all {
+		if p.Wrap != nil {
+			h = p.Wrap(name, h)
+		}
 		all[name] = only(p.Cluster, h)
 	}
 	return all

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -18,40 +17,10 @@ import (
 	"github.com/reroot-dev/reroot/events/journal"
 	"github.com/reroot-dev/reroot/events/upgrade"
 	"github.com/reroot-dev/reroot/functions"
-	"github.com/reroot-dev/reroot/functions/backup"
 	"github.com/reroot-dev/reroot/functions/cluster"
-	"github.com/reroot-dev/reroot/functions/finalize"
-	"github.com/reroot-dev/reroot/functions/pivot"
-	"github.com/reroot-dev/reroot/functions/project"
-	"github.com/reroot-dev/reroot/functions/pullseed"
-	"github.com/reroot-dev/reroot/functions/restore"
-	"github.com/reroot-dev/reroot/functions/rollback"
-	"github.com/reroot-dev/reroot/functions/runtime"
-	"github.com/reroot-dev/reroot/functions/stage"
+	"github.com/reroot-dev/reroot/functions/pipeline"
 	"github.com/reroot-dev/reroot/functions/validate"
 )
-
-// handlers are the functions of the pipeline as a hub has them; sabotage names one event type that is to be answered
-// with failure instead, see [Options].Fail.
-func handlers(api *cluster.Client, projection *project.Function, sabotage events.Type) map[string]functions.Handler {
-	all := map[string]functions.Handler{
-		stage.Name:    stage.Function{},
-		validate.Name: validate.Function{Cluster: api, Registry: validate.Registry{Insecure: true}, Patience: 10 * time.Second},
-		pullseed.Name: pullseed.Function{},
-		backup.Name:   backup.Function{Cluster: api},
-		pivot.Name:    pivot.Function{},
-		restore.Name:  restore.Function{Cluster: api},
-		rollback.Name: rollback.Function{},
-		finalize.Name: finalize.Function{},
-		project.Name:  projection,
-	}
-	if sabotage != "" {
-		for name, h := range all {
-			all[name] = spoiled(name, h, sabotage)
-		}
-	}
-	return all
-}
 
 // spoiled answers with the given *.failed event, once, where the function could emit it and was about to succeed.
 func spoiled(name string, h functions.Handler, with events.Type) functions.Handler {
@@ -100,19 +69,15 @@ func Host(ctx context.Context, r Record, log *slog.Logger) (err error) {
 	return runPipeline(ctx, store, r.Cluster, api, "", log)
 }
 
-// runPipeline hosts the functions and the cluster source until ctx ends.
+// patience is short: everything that the lab's functions ask is on loopback.
+const patience = 10 * time.Second
+
+// runPipeline hosts the functions and the cluster source, as a hub does, until ctx ends. Sabotage names one event type
+// that is to be answered with failure instead, see [Options].Fail.
 func runPipeline(ctx context.Context, store journal.Store, name string, api *cluster.Client, sabotage events.Type, log *slog.Logger) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	projection := project.New(api)
-	source := cluster.Source{
-		Cluster: name, Client: api, Inbox: store, Projection: projection, Log: log,
-		State: func(ctx context.Context) (upgrade.State, error) { return journal.Fold(ctx, store, name, 0) },
+	p := pipeline.Pipeline{Cluster: name, API: api, Registry: validate.Registry{Insecure: true}, Patience: patience, Log: log}
+	if sabotage != "" {
+		p.Wrap = func(name string, h functions.Handler) functions.Handler { return spoiled(name, h, sabotage) }
 	}
-	var watching sync.WaitGroup
-	watching.Go(func() { source.Run(ctx) })
-	err := runtime.New(store, runtime.Options{Log: log, Functions: handlers(api, projection, sabotage)}).Run(ctx)
-	cancel()
-	watching.Wait()
-	return err
+	return p.Run(ctx, store)
 }

@@ -1,0 +1,191 @@
+package site_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/reroot-dev/reroot/node-executor/site"
+)
+
+var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// authority makes a self-signed certificate and its key, both PEM.
+func authority(t *testing.T, name string) (cert, key []byte) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: now, NotAfter: now.AddDate(1, 0, 0), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+}
+
+func target(t *testing.T) *site.Site {
+	t.Helper()
+	_, key := authority(t, "kube-apiserver-lb-signer")
+	ca, _ := authority(t, "admin-kubeconfig-signer")
+	return &site.Site{
+		Version: site.Version,
+		Names: site.Names{
+			Domain: "target.lab.example", InfraID: "target-x7k2p", ClusterID: "11111111-1111-1111-1111-111111111111", Hostname: "target-node",
+			NodeIPs: []string{"192.168.126.11"}, API: "127.0.0.1:30001",
+			Flags: map[string]map[string]string{"etcd.yaml": {"listen-client-urls": "https://127.0.0.1:30002", "port": "30002"}, "kube-apiserver.yaml": {"secure-port": "30001"}},
+		},
+		Signers:  []site.Signer{{CommonName: "kube-apiserver-lb-signer", Secret: "openshift-kube-apiserver-operator/loadbalancer-serving-signer", Key: key, SubjectKeyID: []byte{1, 2}}},
+		ClientCA: ca, PullSecret: []byte(`{"auths":{}}`),
+		Files: []site.File{{Path: "/etc/hostname", Mode: 0o644, UID: os.Getuid(), GID: os.Getgid(), Data: []byte("target-node\n")}},
+	}
+}
+
+func seedNames() site.Names {
+	return site.Names{
+		Domain: "seed.lab.example", InfraID: "seed-x7k2p", ClusterID: "22222222-2222-2222-2222-222222222222", Hostname: "seed-node",
+		NodeIPs: []string{"192.168.126.10"}, API: "127.0.0.1:20001",
+		Flags: map[string]map[string]string{"etcd.yaml": {"listen-client-urls": "https://127.0.0.1:20002", "port": "20002"}, "kube-apiserver.yaml": {"secure-port": "20001"}},
+	}
+}
+
+func TestRulesRename(t *testing.T) {
+	rules, err := target(t).Rules(seedNames(), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rules.Check(); err != nil {
+		t.Fatalf("the engine refuses the rules: %v", err)
+	}
+	for name, c := range map[string]struct{ from, to string }{
+		"domain and what is below it": {"https://api.seed.lab.example, *.apps.seed.lab.example", "https://api.target.lab.example, *.apps.target.lab.example"},
+		"infrastructure id":           {"seed-x7k2p-master-0", "target-x7k2p-master-0"},
+		"cluster id":                  {"clusterID: 22222222-2222-2222-2222-222222222222", "clusterID: 11111111-1111-1111-1111-111111111111"},
+		"host name in a file name":    {"etcd-serving-seed-node.crt", "etcd-serving-target-node.crt"},
+		"node address":                {"192.168.126.10 but not 192.168.126.100", "192.168.126.11 but not 192.168.126.100"},
+		"port in a URL":               {"server: https://127.0.0.1:20001", "server: https://127.0.0.1:30001"},
+		"port in a flag":              {"--secure-port=20001", "--secure-port=30001"},
+		"probed port":                 {"        port: 20002\n", "        port: 30002\n"},
+		"flag with a URL":             {"--listen-client-urls=https://127.0.0.1:20002", "--listen-client-urls=https://127.0.0.1:30002"},
+		"a bare number stays":         {"replicas: 20001", "replicas: 20001"},
+		"another cluster's name":      {"api.xseed.lab.example", "api.xseed.lab.example"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := rules.Renames.Apply(c.from); got != c.to {
+				t.Errorf("%q becomes %q, want %q", c.from, got, c.to)
+			}
+		})
+	}
+}
+
+func TestRulesWithoutDifference(t *testing.T) {
+	s := target(t)
+	rules, err := s.Rules(s.Names, now)
+	if err != nil || len(rules.Renames) != 0 {
+		t.Errorf("a seed of the same names leads to %v, %v", rules.Renames, err)
+	}
+}
+
+func TestRulesKeep(t *testing.T) {
+	s := target(t)
+	rules, err := s.Rules(seedNames(), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := rules.KeepKeys[0]
+	if kept.CommonName != "kube-apiserver-lb-signer" || kept.Site != "/secrets/openshift-kube-apiserver-operator/loadbalancer-serving-signer" || !slices.Equal(kept.SubjectKeyID, []byte{1, 2}) || kept.Key == nil {
+		t.Errorf("kept key: %q at %q, identifier %x", kept.CommonName, kept.Site, kept.SubjectKeyID)
+	}
+	if len(rules.KeepCertificates) != 1 {
+		t.Errorf("%d certificates are kept, want the administrator's client CA", len(rules.KeepCertificates))
+	}
+	for name, spoil := range map[string]func(*site.Site){
+		"no key": func(s *site.Site) { s.Signers[0].Key = []byte("secret-but-no-pem") },
+		"damaged key": func(s *site.Site) {
+			s.Signers[0].Key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("secret")})
+		},
+		"no client CA": func(s *site.Site) { s.ClientCA = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := target(t)
+			spoil(s)
+			_, err := s.Rules(seedNames(), now)
+			if err == nil || !strings.HasPrefix(err.Error(), "cannot keep ") || strings.Contains(err.Error(), "secret") {
+				t.Errorf("error: %v", err)
+			}
+		})
+	}
+}
+
+func TestSnapshot(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "site")
+	s := target(t)
+	if err := s.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(dir, "site.json"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the snapshot can be read by others: %v, %v", info.Mode(), err)
+	}
+	loaded, err := site.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(s, loaded); diff != "" {
+		t.Errorf("it is not what was saved: %s", diff)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "site.json"), []byte(`{"version":1,"pullSecret":"hunter2`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := site.Load(dir); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a damaged snapshot: %v", err)
+	}
+	s.Version = 99
+	if err := s.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := site.Load(dir); err == nil {
+		t.Error("a snapshot of another form was loaded")
+	}
+}
+
+func TestOffline(t *testing.T) {
+	dir := t.TempDir()
+	s := target(t)
+	for range 2 { // the second time after a crash
+		if err := s.Offline(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for file, want := range map[string]string{"etc/hostname": "target-node\n", "var/lib/kubelet/config.json": `{"auths":{}}`} {
+		got, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil || string(got) != want {
+			t.Errorf("%s holds %q, %v", file, got, err)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*", ".reroot-*"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	s.Files = []site.File{{Path: "/../outside", Mode: 0o600, Data: []byte("x")}}
+	if err := s.Offline(dir); err == nil {
+		t.Error("a path that leads out of the root was written")
+	}
+}

@@ -323,7 +323,7 @@ func TestComingBack(t *testing.T) {
 				down := func(w *world) {
 					w.when, w.record, w.next = map[string]func(*world){}, tc.record, oldRoot
 					w.effects["rebooting"] = true
-					go w.kill()
+					w.kill()
 				}
 				w.when[tc.at] = down
 				w.run()

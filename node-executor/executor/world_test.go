@@ -347,7 +347,7 @@ func (w *world) reboot() step.Step {
 		if f := w.when[step.Reboot]; f != nil {
 			f(w)
 		}
-		go w.kill()
+		w.kill()
 		return step.ErrRebooting
 	}}
 }

@@ -12,7 +12,6 @@ import (
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/upgrade"
@@ -109,26 +108,12 @@ func (f Function) ensure(ctx context.Context, s upgrade.State, doc cluster.Docum
 	name := velero.ObjectName(doc.GetName(), s.Upgrade)
 	u, err := api.Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		u, err = api.Create(ctx, wanted(s, doc, name), metav1.CreateOptions{})
+		u, err = api.Create(ctx, velero.Owned(s, doc, name), metav1.CreateOptions{})
 	}
 	if err != nil {
 		return nil, err
 	}
 	return cluster.Object[velerov1.Backup](u)
-}
-
-func wanted(s upgrade.State, doc cluster.Document, name string) *unstructured.Unstructured {
-	u := doc.DeepCopy()
-	u.SetName(name)
-	u.SetNamespace(velero.Namespace)
-	labels := u.GetLabels()
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	labels[velero.LabelClusterID], labels[velero.LabelUpgrade] = s.Origin.ID, s.Upgrade
-	u.SetLabels(labels)
-	unstructured.RemoveNestedField(u.Object, "status")
-	return u
 }
 
 type end int
@@ -151,24 +136,15 @@ func ending(b *velerov1.Backup) end {
 }
 
 func progress(b *velerov1.Backup) string {
-	phase := string(b.Status.Phase)
-	if phase == "" {
-		phase = string(velerov1.BackupPhaseNew)
+	done, total := 0, 0
+	if p := b.Status.Progress; p != nil {
+		done, total = p.ItemsBackedUp, p.TotalItems
 	}
-	if p := b.Status.Progress; p != nil && p.TotalItems > 0 {
-		return fmt.Sprintf("%s, %d of %d items", phase, p.ItemsBackedUp, p.TotalItems)
-	}
-	return phase
+	return velero.Progress(string(b.Status.Phase), done, total)
 }
 
 func failure(b *velerov1.Backup, ref events.BackupRef) *events.BackupFailed {
-	detail := b.Status.FailureReason
-	for _, v := range b.Status.ValidationErrors {
-		detail += "; " + v
-	}
-	if detail == "" {
-		detail = fmt.Sprintf("%d errors, %d warnings", b.Status.Errors, b.Status.Warnings)
-	}
+	detail := velero.Why(b.Status.FailureReason, b.Status.ValidationErrors, b.Status.Errors, b.Status.Warnings)
 	return &events.BackupFailed{Backup: &ref, Failure: events.Fail(events.ReasonBackupFailed,
 		fmt.Sprintf("Backup %s ended as %s: %s", b.Name, b.Status.Phase, detail),
 		fmt.Sprintf("look at it with: velero -n %s backup logs %s; set stage Idle, then ask again", velero.Namespace, b.Name))}

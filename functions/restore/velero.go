@@ -89,16 +89,7 @@ func (f Function) ensure(ctx context.Context, s upgrade.State, doc cluster.Docum
 
 // wanted is the Restore to make, and the name of the Backup that it is from.
 func wanted(s upgrade.State, doc cluster.Document, name string) (*unstructured.Unstructured, string) {
-	u := doc.DeepCopy()
-	u.SetName(name)
-	u.SetNamespace(velero.Namespace)
-	labels := u.GetLabels()
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	labels[velero.LabelClusterID], labels[velero.LabelUpgrade] = s.Origin.ID, s.Upgrade
-	u.SetLabels(labels)
-	unstructured.RemoveNestedField(u.Object, "status")
+	u := velero.Owned(s, doc, name)
 	spec, _ := u.Object["spec"].(map[string]any)
 	asked, _ := spec["backupName"].(string)
 	from := velero.ObjectName(asked, s.Upgrade)
@@ -135,24 +126,15 @@ func (f Function) synced(ctx context.Context, s upgrade.State, name string) erro
 }
 
 func progress(r *velerov1.Restore) string {
-	phase := string(r.Status.Phase)
-	if phase == "" {
-		phase = string(velerov1.RestorePhaseNew)
+	done, total := 0, 0
+	if p := r.Status.Progress; p != nil {
+		done, total = p.ItemsRestored, p.TotalItems
 	}
-	if p := r.Status.Progress; p != nil && p.TotalItems > 0 {
-		return fmt.Sprintf("%s, %d of %d items", phase, p.ItemsRestored, p.TotalItems)
-	}
-	return phase
+	return velero.Progress(string(r.Status.Phase), done, total)
 }
 
 func ended(r *velerov1.Restore, ref events.RestoreRef) *events.RestoreFailed {
-	detail := r.Status.FailureReason
-	for _, v := range r.Status.ValidationErrors {
-		detail += "; " + v
-	}
-	if detail == "" {
-		detail = fmt.Sprintf("%d errors, %d warnings", r.Status.Errors, r.Status.Warnings)
-	}
+	detail := velero.Why(r.Status.FailureReason, r.Status.ValidationErrors, r.Status.Errors, r.Status.Warnings)
 	return &events.RestoreFailed{Restore: &ref, Failure: events.Fail(events.ReasonRestoreFailed,
 		fmt.Sprintf("Restore %s ended as %s: %s", r.Name, r.Status.Phase, detail),
 		fmt.Sprintf("look at its log in the object store, restores/%s/, set stage Idle after the rollback, then ask again", r.Name))}

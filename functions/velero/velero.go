@@ -3,11 +3,15 @@
 package velero
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/reroot-dev/reroot/events/upgrade"
 	"github.com/reroot-dev/reroot/functions/cluster"
 )
 
@@ -82,4 +86,39 @@ func Pairs(docs []cluster.Document) (backups, restores []cluster.Document, err e
 		return nil, nil, &cluster.ContentError{Problems: problems}
 	}
 	return backups, restores, nil
+}
+
+// Owned is the Velero object that an upgrade makes of the user's document, under another name and with its labels.
+func Owned(s upgrade.State, doc cluster.Document, name string) *unstructured.Unstructured {
+	u := doc.DeepCopy()
+	u.SetName(name)
+	u.SetNamespace(Namespace)
+	labels := u.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[LabelClusterID], labels[LabelUpgrade] = s.Origin.ID, s.Upgrade
+	u.SetLabels(labels)
+	unstructured.RemoveNestedField(u.Object, "status")
+	return u
+}
+
+// Progress says how far a Backup or Restore is; total 0 means that it is not known yet.
+func Progress(phase string, done, total int) string {
+	phase = cmp.Or(phase, string(velerov1.BackupPhaseNew))
+	if total > 0 {
+		return fmt.Sprintf("%s, %d of %d items", phase, done, total)
+	}
+	return phase
+}
+
+// Why says why a Backup or Restore failed, in Velero's own words where it has any.
+func Why(reason string, invalid []string, errors, warnings int) string {
+	if reason != "" {
+		invalid = append([]string{reason}, invalid...)
+	}
+	if len(invalid) == 0 {
+		return fmt.Sprintf("%d errors, %d warnings", errors, warnings)
+	}
+	return strings.Join(invalid, "; ")
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/events/upgrade"
 	"github.com/reroot-dev/reroot/functions"
 	"github.com/reroot-dev/reroot/functions/backup"
@@ -36,8 +37,8 @@ const Patience = 5 * time.Minute
 type Pipeline struct {
 	Cluster  string          // name of its history
 	API      *cluster.Client // of that cluster
-	Registry validate.Registry
-	Patience time.Duration // 0 means [Patience]
+	Registry registry.Access // how to reach the seed's registry; credentials are the pull secret's
+	Patience time.Duration   // 0 means [Patience]
 	// Wrap, when set, puts something around each function: what a lab breaks on purpose.
 	Wrap func(name string, h functions.Handler) functions.Handler
 	Log  *slog.Logger

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/events/upgrade"
 	"github.com/reroot-dev/reroot/functions"
 	"github.com/reroot-dev/reroot/functions/cluster"
@@ -35,7 +36,7 @@ const untilDeadline = time.Duration(math.MaxInt64)
 // Function implements functions.Handler.
 type Function struct {
 	Cluster  *cluster.Client
-	Registry Registry
+	Registry registry.Access // how to reach the seed's registry; credentials are the pull secret's
 	// Patience is for how long after the start of Prep a registry or a backup storage that does not answer is asked
 	// again; 0 means not at all.
 	Patience time.Duration
@@ -84,7 +85,7 @@ func (f Function) now() time.Time {
 // subject is what the checks are about, and what earlier ones found for later ones.
 type subject struct {
 	*cluster.Client
-	registry Registry
+	registry registry.Access
 	patience time.Duration
 	spec     events.UpgradeSpec
 	identity events.ClusterIdentity

@@ -15,6 +15,7 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/seed"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/events/upgrade"
 	"github.com/reroot-dev/reroot/events/upgrade/upgradetest"
 	"github.com/reroot-dev/reroot/functions"
@@ -113,7 +114,7 @@ func bench(t *testing.T) (host string, r request, digest string) {
 	create(t, secret(cluster.LCANamespace, "seed-pull", login(host, password)))
 	image, digest := push(t, host, "4.17.0", labels(t, seed.ClusterInfo{Version: "4.17.0"}))
 	return host, request{
-		function: validate.Function{Cluster: world.Client, Registry: validate.Registry{Insecure: true}},
+		function: validate.Function{Cluster: world.Client, Registry: registry.Access{Insecure: true}},
 		spec:     events.UpgradeSpec{SeedImageRef: events.SeedImageRef{Version: "4.17.0", Image: image, PullSecretRef: &events.SecretRef{Name: "seed-pull"}}},
 	}, digest
 }

@@ -27,7 +27,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reroot-dev/reroot/events"
-	"github.com/reroot-dev/reroot/node-executor/seedimage/registry"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 )
 
 // Options says which images to bring where.

@@ -29,8 +29,8 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/reroot-dev/reroot/events"
+	access "github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/node-executor/precache"
-	access "github.com/reroot-dev/reroot/node-executor/seedimage/registry"
 )
 
 func TestMain(m *testing.M) {

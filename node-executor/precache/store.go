@@ -19,7 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
-	"github.com/reroot-dev/reroot/node-executor/seedimage/registry"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 )
 
 // Store is a containers/storage store, as in storage.conf(5).

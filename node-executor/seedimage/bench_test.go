@@ -5,10 +5,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	access "github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/node-executor/host"
 	"github.com/reroot-dev/reroot/node-executor/host/hosttest"
 	"github.com/reroot-dev/reroot/node-executor/seedimage"
-	access "github.com/reroot-dev/reroot/node-executor/seedimage/registry"
 	labostree "github.com/reroot-dev/reroot/test/lab/ostree"
 )
 

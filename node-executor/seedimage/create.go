@@ -15,9 +15,9 @@ import (
 	"github.com/klauspost/pgzip"
 
 	"github.com/reroot-dev/reroot/events/seed"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/node-executor/host"
 	"github.com/reroot-dev/reroot/node-executor/seedimage/archive"
-	"github.com/reroot-dev/reroot/node-executor/seedimage/registry"
 )
 
 // CreateOptions says which node becomes which seed image.

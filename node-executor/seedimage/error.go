@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/node-executor/seedimage/archive"
-	"github.com/reroot-dev/reroot/node-executor/seedimage/registry"
 )
 
 // Error is a failure with the reason that events report.
@@ -25,7 +25,7 @@ func (e *Error) Unwrap() error { return e.err }
 // Reason is the failure's reason in events.
 func (e *Error) Reason() events.Reason { return e.reason }
 
-// causes maps what lower layers report to reasons. The first match counts.
+// causes maps what lower layers report to reasons, besides what [registry.Reason] knows. The first match counts.
 var causes = []struct {
 	err    error
 	reason events.Reason
@@ -34,10 +34,6 @@ var causes = []struct {
 	{unix.EDQUOT, events.ReasonNoSpace},
 	{archive.ErrUnsafe, events.ReasonSeedUnsafe},
 	{archive.ErrTooLarge, events.ReasonNoSpace}, // the limit is what the disk can spare
-	{registry.ErrNoPullSecret, events.ReasonPullSecretMissing},
-	{registry.ErrUnauthorized, events.ReasonSeedUnauthorized},
-	{registry.ErrNotFound, events.ReasonSeedNotFound},
-	{registry.ErrUnreachable, events.ReasonSeedUnreachable},
 	{archive.ErrDamaged, events.ReasonSeedCorrupt},
 }
 
@@ -54,6 +50,9 @@ func withReason(err error, otherwise events.Reason) error {
 		if errors.Is(err, c.err) {
 			return &Error{c.reason, err}
 		}
+	}
+	if reason := registry.Reason(err); reason != "" {
+		return &Error{reason, err}
 	}
 	return &Error{otherwise, err}
 }

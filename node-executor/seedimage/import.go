@@ -11,8 +11,8 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/seed"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/node-executor/host"
-	"github.com/reroot-dev/reroot/node-executor/seedimage/registry"
 )
 
 // ImportOptions says which seed image becomes which stateroot. All fields but Access, Kargs and Progress are required.
@@ -57,7 +57,7 @@ const (
 // importer is one run of [Import].
 type importer struct {
 	ImportOptions
-	remote *remote
+	remote *registry.Image
 	seen   map[string]bool   // files of the seed that were read
 	small  map[string][]byte // content of the small ones
 	budget int64             // bytes that may still be written to the disk
@@ -157,7 +157,7 @@ func (i *importer) refuse(ctx context.Context) error {
 
 // prepare removes what an earlier import left and makes an empty stateroot.
 func (i *importer) prepare(ctx context.Context) error {
-	if got := i.remote.info.Cluster.Version; got != i.Version {
+	if got := i.remote.Cluster.Version; got != i.Version {
 		return &Error{events.ReasonSeedVersionMismatch, fmt.Errorf("the seed holds version %s, not %s", got, i.Version)}
 	}
 	if err := i.discard(ctx); err != nil {
@@ -171,7 +171,7 @@ func (i *importer) prepare(ctx context.Context) error {
 		return err
 	}
 	i.budget = free - reserve
-	if need := i.remote.info.Bytes * expansion; i.budget < need {
+	if need := i.remote.Bytes * expansion; i.budget < need {
 		return &Error{events.ReasonNoSpace, fmt.Errorf("%s has %d MiB free; the seed needs about %d MiB and %d MiB stay reserved",
 			i.Host.Sysroot(), free>>20, need>>20, int64(reserve)>>20)}
 	}
@@ -218,7 +218,7 @@ func (i *importer) deploy(ctx context.Context) error {
 	if err != nil {
 		return programError(err, events.ReasonImportFailed)
 	}
-	i.result = Result{Deployment: d, Digest: i.remote.info.Digest.String(), Bytes: i.result.Bytes, Objects: i.result.Objects}
+	i.result = Result{Deployment: d, Digest: i.remote.Digest.String(), Bytes: i.result.Bytes, Objects: i.result.Objects}
 	return nil
 }
 

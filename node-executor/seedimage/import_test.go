@@ -16,8 +16,8 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/seed"
+	access "github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/node-executor/seedimage"
-	access "github.com/reroot-dev/reroot/node-executor/seedimage/registry"
 )
 
 func discard() *log.Logger { return log.New(io.Discard, "", 0) }

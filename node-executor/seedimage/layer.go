@@ -21,8 +21,8 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/seed"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/node-executor/seedimage/archive"
-	"github.com/reroot-dev/reroot/node-executor/seedimage/registry"
 )
 
 const (
@@ -34,7 +34,7 @@ const (
 
 // download reads every layer once and unpacks what it holds as it passes.
 func (i *importer) download(ctx context.Context) error {
-	for _, layer := range i.remote.layers {
+	for _, layer := range i.remote.Layers {
 		if err := i.layer(ctx, layer); err != nil {
 			return fmt.Errorf("cannot read layer %s: %w", layer.Digest, err)
 		}
@@ -62,7 +62,7 @@ func (i *importer) download(ctx context.Context) error {
 func (i *importer) layer(ctx context.Context, info types.BlobInfo) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	blob, _, err := i.remote.src.GetBlob(ctx, info, none.NoCache)
+	blob, _, err := i.remote.Source.GetBlob(ctx, info, none.NoCache)
 	if err != nil {
 		return unreachable(err)
 	}
@@ -231,7 +231,7 @@ func (m *meter) Read(p []byte) (int, error) {
 	m.result.Bytes += int64(n)
 	if m.result.Bytes-m.reported >= progressStep || errors.Is(err, io.EOF) {
 		m.reported = m.result.Bytes
-		m.Progress(Progress{Step: "download", Done: m.result.Bytes, Total: m.remote.info.Bytes})
+		m.Progress(Progress{Step: "download", Done: m.result.Bytes, Total: m.remote.Bytes})
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		if cause := context.Cause(m.ctx); cause != nil {

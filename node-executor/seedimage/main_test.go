@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/reroot-dev/reroot/events"
+	access "github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/node-executor/host"
 	"github.com/reroot-dev/reroot/node-executor/seedimage"
-	access "github.com/reroot-dev/reroot/node-executor/seedimage/registry"
 )
 
 // childVariable makes the test binary a process that imports, to be killed.

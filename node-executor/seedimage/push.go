@@ -20,7 +20,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/reroot-dev/reroot/events/seed"
-	"github.com/reroot-dev/reroot/node-executor/seedimage/registry"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 )
 
 // push streams the layer to the registry, then its configuration and manifest.

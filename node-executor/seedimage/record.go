@@ -10,7 +10,7 @@ import (
 	"slices"
 
 	"github.com/reroot-dev/reroot/events/seed"
-	"github.com/reroot-dev/reroot/node-executor/seedimage/registry"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 )
 
 // record is the proof that an import is complete: what was imported and where it is.

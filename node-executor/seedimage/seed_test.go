@@ -13,10 +13,10 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/seed"
+	access "github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/node-executor/host"
 	"github.com/reroot-dev/reroot/node-executor/host/hosttest"
 	"github.com/reroot-dev/reroot/node-executor/seedimage"
-	access "github.com/reroot-dev/reroot/node-executor/seedimage/registry"
 )
 
 const machineConfig = `{"kind":"MachineConfig","spec":{"kernelArguments":["rw","x.y=\"a b\""],"fips":true,

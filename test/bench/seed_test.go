@@ -18,10 +18,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/reroot-dev/reroot/events/seed"
+	access "github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/node-executor/host"
 	"github.com/reroot-dev/reroot/node-executor/host/hosttest"
 	"github.com/reroot-dev/reroot/node-executor/seedimage"
-	access "github.com/reroot-dev/reroot/node-executor/seedimage/registry"
 	"github.com/reroot-dev/reroot/test/lab/ostree"
 )
 

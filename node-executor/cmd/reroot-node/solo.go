@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reroot-dev/reroot/events/journal"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/functions/pipeline"
-	"github.com/reroot-dev/reroot/functions/validate"
 	"github.com/reroot-dev/reroot/node-executor/executor/link"
 	"github.com/reroot-dev/reroot/node-executor/executor/node"
 )
@@ -84,10 +84,9 @@ func (h *hosted) host(ctx context.Context) (err error) {
 	defer end()
 	h.open(life, store)
 	defer h.close()
-	registry := h.config.Registry
 	return pipeline.Pipeline{
 		Cluster: h.config.Cluster, API: api, Log: h.log,
-		Registry: validate.Registry{CertDir: registry.CertDir, Insecure: registry.Insecure, Config: registry.Config},
+		Registry: registry.Access{CertDir: h.config.Registry.CertDir, Insecure: h.config.Registry.Insecure, Config: h.config.Registry.Config},
 	}.Run(life, store)
 }
 

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/node-executor/host"
 	"github.com/reroot-dev/reroot/node-executor/precache"
 	"github.com/reroot-dev/reroot/node-executor/seedimage"
-	"github.com/reroot-dev/reroot/node-executor/seedimage/registry"
 	"github.com/reroot-dev/reroot/node-executor/step"
 )
 

@@ -15,11 +15,11 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/events/upgrade"
 	"github.com/reroot-dev/reroot/functions"
 	"github.com/reroot-dev/reroot/functions/cluster"
 	"github.com/reroot-dev/reroot/functions/pipeline"
-	"github.com/reroot-dev/reroot/functions/validate"
 )
 
 // spoiled answers with the given *.failed event, once, where the function could emit it and was about to succeed.
@@ -75,7 +75,7 @@ const patience = 10 * time.Second
 // runPipeline hosts the functions and the cluster source, as a hub does, until ctx ends. Sabotage names one event type
 // that is to be answered with failure instead, see [Options].Fail.
 func runPipeline(ctx context.Context, store journal.Store, name string, api *cluster.Client, sabotage events.Type, log *slog.Logger) error {
-	p := pipeline.Pipeline{Cluster: name, API: api, Registry: validate.Registry{Insecure: true}, Patience: patience, Log: log}
+	p := pipeline.Pipeline{Cluster: name, API: api, Registry: registry.Access{Insecure: true}, Patience: patience, Log: log}
 	if sabotage != "" {
 		p.Wrap = func(name string, h functions.Handler) functions.Handler { return spoiled(name, h, sabotage) }
 	}

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 
 	"github.com/reroot-dev/reroot/events/seed"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/node-executor/seedimage"
-	"github.com/reroot-dev/reroot/node-executor/seedimage/registry"
 	"github.com/reroot-dev/reroot/test/lab/cluster"
 )
 

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reroot-dev/reroot/events/seed/registry"
 	"github.com/reroot-dev/reroot/node-executor/seedimage"
-	"github.com/reroot-dev/reroot/node-executor/seedimage/registry"
 	"github.com/reroot-dev/reroot/test/lab/build"
 	"github.com/reroot-dev/reroot/test/lab/cluster"
 	"github.com/reroot-dev/reroot/test/lab/ostree"

@@ -1,5 +1,6 @@
-// Package registry is how a node reaches an image registry: credentials, certificates, and what a failed request means.
-// The transport is containers/image, so a node's registries.conf with its mirrors applies.
+// Package registry is how seed images and other images are reached in a registry: credentials, certificates, what an
+// image says about itself before it is downloaded, and what a failed request means. The transport is containers/image, so
+// registries.conf with its mirrors applies.
 package registry
 
 import (
@@ -21,6 +22,8 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/docker/distribution/registry/api/errcode"
 	v2 "github.com/docker/distribution/registry/api/v2"
+
+	"github.com/reroot-dev/reroot/events"
 )
 
 // What went wrong, as far as a user can do something about it. [Classify] adds one of these to an error.
@@ -28,6 +31,8 @@ var (
 	ErrUnauthorized = errors.New("the registry refused the credentials")
 	ErrNotFound     = errors.New("the registry does not have the image")
 	ErrUnreachable  = errors.New("the registry does not answer")
+	// ErrReference: the pull spec does not name an image.
+	ErrReference = errors.New("it is no pull spec")
 	// ErrNoPullSecret: the file with the credentials is absent or holds none.
 	ErrNoPullSecret = errors.New("there is no pull secret")
 )
@@ -90,17 +95,17 @@ func Reference(pullSpec string) (types.ImageReference, error) {
 	}
 	named, err := reference.ParseNamed(pullSpec)
 	if err != nil {
-		return nil, fmt.Errorf("cannot parse image %q: %w", pullSpec, err)
+		return nil, fmt.Errorf("cannot parse image %q: %w: %w", pullSpec, ErrReference, err)
 	}
 	// A tag beside a digest is a comment; containers/image refuses to choose.
 	if canonical, ok := named.(reference.Canonical); ok {
 		if named, err = reference.WithDigest(reference.TrimNamed(named), canonical.Digest()); err != nil {
-			return nil, fmt.Errorf("cannot parse image %q: %w", pullSpec, err)
+			return nil, fmt.Errorf("cannot parse image %q: %w: %w", pullSpec, ErrReference, err)
 		}
 	}
 	ref, err := docker.NewReference(reference.TagNameOnly(named))
 	if err != nil {
-		return nil, fmt.Errorf("cannot parse image %q: %w", pullSpec, err)
+		return nil, fmt.Errorf("cannot parse image %q: %w: %w", pullSpec, ErrReference, err)
 	}
 	return ref, nil
 }
@@ -111,6 +116,33 @@ func Classify(err error) error {
 		return fmt.Errorf("%w: %w", kind, err)
 	}
 	return err
+}
+
+// reasons are what events say of these errors.
+var reasons = []struct {
+	err    error
+	reason events.Reason
+}{
+	{ErrReference, events.ReasonSeedNotFound},
+	{ErrNoPullSecret, events.ReasonPullSecretMissing},
+	{ErrUnauthorized, events.ReasonSeedUnauthorized},
+	{ErrNotFound, events.ReasonSeedNotFound},
+	{ErrUnreachable, events.ReasonSeedUnreachable},
+}
+
+// Reason is the reason that a failed request for a seed image has in events: empty when the error is none of this
+// package's and has none of its own.
+func Reason(err error) events.Reason {
+	var reasoned interface{ Reason() events.Reason } // such as a [seed.FormatError]
+	if errors.As(err, &reasoned) {
+		return reasoned.Reason()
+	}
+	for _, r := range reasons {
+		if errors.Is(err, r.err) {
+			return r.reason
+		}
+	}
+	return ""
 }
 
 var statusText = regexp.MustCompile(`StatusCode: ([0-9]{3})\b`)
@@ -148,7 +180,7 @@ func kindOf(err error) error {
 	}
 	var network net.Error
 	var request *url.Error
-	if errors.As(err, &network) || errors.As(err, &request) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.As(err, &network) || errors.As(err, &request) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) {
 		return ErrUnreachable
 	}
 	return nil

@@ -16,7 +16,7 @@ import (
 	"github.com/docker/distribution/registry/api/errcode"
 	v2 "github.com/docker/distribution/registry/api/v2"
 
-	"github.com/reroot-dev/reroot/node-executor/seedimage/registry"
+	"github.com/reroot-dev/reroot/events/seed/registry"
 )
 
 func TestReference(t *testing.T) {

@@ -21,12 +21,13 @@ import (
 	v1 "github.com/reroot-dev/reroot/functions/api/v1"
 	api "github.com/reroot-dev/reroot/functions/cluster"
 	"github.com/reroot-dev/reroot/test/lab/cluster"
+	"github.com/reroot-dev/reroot/test/lab/world"
 )
 
 // TestBadInput asks for upgrades that cannot be, one after the other, of one node: each ends with its reason and leaves
 // the node as it was.
 func TestBadInput(t *testing.T) {
-	l := newLab(t, "")
+	l := newLab(t, world.Options{})
 	l.run()
 	status, stateroots := l.inside("ostree", "admin", "status"), l.stateroots()
 	boot := l.inside("cat", "/proc/sys/kernel/random/boot_id")

@@ -122,7 +122,7 @@ func TestCrash(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	t.Logf("to have the same moments again: go test ./test/e2e -run TestCrash -moments %d -upgrades %d -seed %d", *moments, *upgrades, seed)
-	l := newLab(t, "")
+	l := newLab(t, world.Options{})
 	if err := l.w.Store.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@
 //	upgrade_test.go    a good upgrade and its end; a failure behind the pivot and the way back
 //	crash_test.go      processes of the node and of the pipeline are killed, the power is cut, at random moments
 //	badinput_test.go   what is refused leaves the node as it was
+//	solo_test.go       the node hosts journal and functions itself, and is killed and cut off while it does
 //
 // Every test needs root and makes a world of its own. `go test ./test/e2e -record DIR` writes the histories into DIR,
 // which is how package replay got its own; `make crash` is the crash test at twenty moments.

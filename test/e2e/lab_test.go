@@ -43,24 +43,24 @@ type lab struct {
 	state upgrade.State
 }
 
-// newLab makes a world. Its pipeline does not run yet: see run and host.
-func newLab(t *testing.T, fail string) *lab {
+// newLab makes a world; opts say what is special about it. Its pipeline does not run yet: see run and host.
+func newLab(t *testing.T, opts world.Options) *lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: namespaces and ostree")
 	}
-	programs, err := prepared()
-	if err != nil {
+	var err error
+	if opts.Programs, err = prepared(); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "reroot-e2e-") // not t.TempDir: the path of a socket is short
-	if err != nil {
+	if opts.Dir, err = os.MkdirTemp("", "reroot-e2e-"); err != nil { // not t.TempDir: the path of a socket is short
 		t.Fatal(err)
 	}
-	w, err := world.New(t.Context(), world.Options{Dir: dir, Programs: programs, Log: t.Output(), Fail: fail, Pipeline: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	opts.Log, opts.Pipeline = t.Output(), slog.New(slog.NewTextHandler(t.Output(), nil))
+	w, err := world.New(t.Context(), opts)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("console of the node:\n%s", tail(filepath.Join(dir, "target", "console.log")))
+			t.Logf("console of the node:\n%s", tail(filepath.Join(opts.Dir, "target", "console.log")))
 		}
 		if err := w.Close(false); err != nil {
 			t.Error(err)

@@ -22,11 +22,12 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 	"github.com/reroot-dev/reroot/node-executor/crypto/verify"
+	"github.com/reroot-dev/reroot/test/lab/world"
 )
 
 // TestUpgrade upgrades a cluster, looks at everything that an upgrade promises, and gives up the way back.
 func TestUpgrade(t *testing.T) {
-	l := newLab(t, "")
+	l := newLab(t, world.Options{})
 	l.run()
 	before, err := l.resource(t.Context())
 	if err != nil {
@@ -78,7 +79,7 @@ func TestUpgrade(t *testing.T) {
 
 // TestRollback lets the restore fail: the node goes back by itself and everything is as before.
 func TestRollback(t *testing.T) {
-	l := newLab(t, "restore")
+	l := newLab(t, world.Options{Fail: "restore"})
 	l.run()
 	status := l.inside("ostree", "admin", "status")
 	stateroots := l.stateroots()

@@ -13,12 +13,20 @@ import (
 	"github.com/reroot-dev/reroot/test/lab/cluster"
 )
 
-// equip installs the executor on the target's node, as an administrator would: with `reroot-node install`.
+// Reroot is the command line on the target's node, in both of its roots.
+const Reroot = node.StateDir + "/bin/reroot"
+
+// equip installs the executor on the target's node, as an administrator would: with `reroot-node install`. The command
+// line goes beside it, since what is in /usr/local does not go along to a new root.
 func (w *World) equip(ctx context.Context) error {
 	w.say("installing the executor on it")
 	images := "/var/lib/containers/lab/images/"
+	journal := node.Journal{URL: w.JournalURL}
+	if w.opts.Solo {
+		journal = node.Journal{Embedded: true, Port: w.journalPort}
+	}
 	config, err := yaml.Marshal(node.Config{
-		Cluster: w.Record.Cluster, Journal: node.Journal{URL: w.JournalURL}, Kubeconfig: cluster.AdminNodeKubeconfig,
+		Cluster: w.Record.Cluster, Journal: journal, Kubeconfig: cluster.AdminNodeKubeconfig,
 		Gated:    []string{"kubelet.service"}, // the lab has no CRI-O
 		Etcd:     node.Etcd{Programs: map[string]string{"3.5": images + "etcd-3.5", "3.6": images + "etcd-3.6"}},
 		Registry: node.Registry{Insecure: true}, // the lab's registry has no certificate
@@ -40,6 +48,9 @@ func (w *World) equip(ctx context.Context) error {
 	install := exec.CommandContext(ctx, w.opts.Programs[program], "install", "--etc", filepath.Join(w.Target.Root, "etc"), "--state", state, "--config", file)
 	if out, err := install.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot install the executor: %w: %s", err, out)
+	}
+	if err := place(w.opts.Programs["reroot"], filepath.Join(state, "bin", "reroot")); err != nil {
+		return fmt.Errorf("cannot give the node the command line: %w", err)
 	}
 	if breaks {
 		return os.WriteFile(filepath.Join(state, "fault-plan"), []byte(w.opts.Fail+" error\n"), 0o600)

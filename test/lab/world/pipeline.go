@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/nats-io/nats.go"
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
@@ -67,6 +68,26 @@ func Host(ctx context.Context, r Record, log *slog.Logger) (err error) {
 		return err
 	}
 	return runPipeline(ctx, store, r.Cluster, api, "", log)
+}
+
+// journalLimit bounds the wait for a journal that is hosted elsewhere: a node's own is there soon after it has booted.
+const journalLimit = 2 * time.Minute
+
+// Journal is the journal as `reroot` sees it, wherever it is hosted. The connection ends with the world.
+func (w *World) Journal(ctx context.Context) (journal.Store, error) {
+	nc, err := nats.Connect(w.JournalURL, nats.Name("lab"), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to the journal: %w", err)
+	}
+	w.stops = append(w.stops, nc.Close)
+	ctx, cancel := context.WithTimeout(ctx, journalLimit)
+	defer cancel()
+	var store journal.Store
+	err = poll(ctx, w.machine.ended, func() error {
+		store, err = journal.Attach(ctx, nc)
+		return err
+	})
+	return store, err
 }
 
 // patience is short: everything that the lab's functions ask is on loopback.

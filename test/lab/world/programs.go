@@ -16,6 +16,7 @@ import (
 
 // own are this module's programs that the lab runs: name → import path below the module's.
 var own = map[string]string{
+	"reroot":         "events/cmd/reroot",
 	"reroot-node":    "node-executor/cmd/reroot-node",
 	"reroot-sandbox": "node-executor/cmd/reroot-sandbox",
 	"lab-kubelet":    "test/lab/staticpod/cmd/lab-kubelet",

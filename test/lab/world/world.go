@@ -31,21 +31,25 @@ type Options struct {
 	// Fail names what is to fail, once: a function's failure ("validate", "backup", "manifests", "restore"), or a
 	// step of the node ("pivot.set-default", "cryptoregen.regenerate", …, see step.Plans.Points).
 	Fail string
+	// Solo has the node host journal and functions itself, in the executor's process: nothing of the pipeline runs
+	// here. Functions cannot be made to fail then.
+	Solo bool
 }
 
 // World is the lab. Make it with New, end it with Close.
 type World struct {
 	Record
-	Store  *journal.Embedded
+	Store  *journal.Embedded // nil when the node hosts it
 	Seed   *Node
 	Target *Node
 	API    *api.Client // of the target, as the administrator
 	Admin  *rest.Config
 
-	opts    Options
-	crds    []string // files
-	machine *machine
-	stops   []func()
+	opts        Options
+	crds        []string // files
+	machine     *machine
+	journalPort int // of the node's own; 0: it has none
+	stops       []func()
 }
 
 // journalDir holds the journal, below the world's directory.
@@ -78,10 +82,13 @@ type Place struct {
 // returns an error.
 func New(ctx context.Context, opts Options) (*World, error) {
 	w := &World{opts: opts, Record: Record{Dir: opts.Dir}}
+	if opts.Solo && sabotageOf(opts.Fail) != "" {
+		return w, fmt.Errorf("cannot make %s fail: the node hosts the functions itself; name one of its steps, such as cryptoregen.regenerate", opts.Fail)
+	}
 	if err := os.MkdirAll(opts.Dir, 0o755); err != nil {
 		return w, fmt.Errorf("cannot make the world: %w", err)
 	}
-	if err := errors.Join(w.definitions(), w.serve(ctx)); err != nil {
+	if err := errors.Join(w.definitions(), w.serve(ctx), w.openJournal(ctx)); err != nil {
 		return w, err
 	}
 	targetID, err := identity("target", TargetVersion, "3.5", "192.168.126.11")
@@ -102,9 +109,9 @@ func New(ctx context.Context, opts Options) (*World, error) {
 	return w, w.write()
 }
 
-// serve starts registry, S3 and journal.
+// serve starts registry and S3.
 func (w *World) serve(ctx context.Context) error {
-	w.say("starting registry, S3 and journal")
+	w.say("starting registry and S3")
 	var stop func()
 	var err error
 	if w.Registry, stop, err = startRegistry(filepath.Join(w.Dir, "registry")); err != nil {
@@ -115,6 +122,22 @@ func (w *World) serve(ctx context.Context) error {
 		return err
 	}
 	w.stops = append(w.stops, stop)
+	return nil
+}
+
+// openJournal opens the journal, or finds the port that the node's own is to listen on.
+func (w *World) openJournal(ctx context.Context) error {
+	if w.opts.Solo {
+		ports, err := freePorts(1)
+		if err != nil {
+			return err
+		}
+		w.journalPort = ports[0]
+		w.JournalURL = fmt.Sprintf("nats://127.0.0.1:%d", w.journalPort)
+		return nil
+	}
+	w.say("starting the journal")
+	var err error
 	if w.Store, err = journal.OpenEmbedded(ctx, filepath.Join(w.Dir, journalDir), journal.EmbeddedOptions{Port: -1}); err != nil {
 		return err
 	}
@@ -184,8 +207,12 @@ func (w *World) Spec() events.UpgradeSpec {
 	}
 }
 
-// Run hosts the pipeline until ctx ends.
+// Run hosts the pipeline until ctx ends, unless the node does.
 func (w *World) Run(ctx context.Context) error {
+	if w.opts.Solo {
+		<-ctx.Done()
+		return nil
+	}
 	log := w.opts.Pipeline
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)

@@ -3,6 +3,7 @@
 //
 //	make demo                          a good upgrade
 //	make demo ARGS=--fail=restore      a failure behind the pivot, and the way back
+//	make demo ARGS=--solo              the node hosts journal and functions itself
 //	make demo ARGS=--keep              leave the world up afterwards, until Ctrl-C
 package main
 
@@ -25,9 +26,10 @@ import (
 func main() {
 	fail := flag.String("fail", "", "make a `step` fail once: validate, backup, manifests, restore, or a step of the node such as cryptoregen.regenerate")
 	keep := flag.Bool("keep", false, "leave the world up afterwards and write world.json")
+	solo := flag.Bool("solo", false, "have the node host journal and functions itself, in one process")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := demo(ctx, *fail, *keep)
+	err := demo(ctx, world.Options{Fail: *fail, Solo: *solo, Log: os.Stderr}, *keep)
 	stop()
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -38,21 +40,19 @@ func main() {
 	}
 }
 
-func demo(ctx context.Context, fail string, keep bool) (err error) {
+func demo(ctx context.Context, opts world.Options, keep bool) (err error) {
 	if os.Getuid() != 0 {
 		return errors.New("cannot run the demo: it makes ostree deployments and namespaces, which only root may")
 	}
 	begin := time.Now()
-	programs, err := world.Prepare(ctx, os.Stderr)
-	if err != nil {
+	if opts.Programs, err = world.Prepare(ctx, os.Stderr); err != nil {
 		return fmt.Errorf("cannot prepare the lab: %w", err)
 	}
-	dir, err := os.MkdirTemp("", "reroot-demo-")
-	if err != nil {
+	if opts.Dir, err = os.MkdirTemp("", "reroot-demo-"); err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "the lab's directory is %s\n", dir)
-	w, err := world.New(ctx, world.Options{Dir: dir, Programs: programs, Log: os.Stderr, Fail: fail})
+	fmt.Fprintf(os.Stderr, "the lab's directory is %s\n", opts.Dir)
+	w, err := world.New(ctx, opts)
 	defer func() { err = errors.Join(err, w.Close(keep)) }()
 	if err != nil {
 		return err
@@ -82,13 +82,17 @@ func upgradeOnce(ctx context.Context, w *world.World) (upgrade.State, error) {
 	if err := w.CreateResource(ctx); err != nil {
 		return upgrade.State{}, err
 	}
+	store, err := w.Journal(ctx)
+	if err != nil {
+		return upgrade.State{}, err
+	}
 	id := "up-" + time.Now().UTC().Format("20060102-150405")
 	request := events.New(events.TypeUpgradeRequested, id, w.Record.Cluster, "users/demo", id, events.UpgradeRequested{Spec: w.Spec(), Through: events.StageUpgrade})
-	if err := w.Store.Submit(ctx, "users", request); err != nil {
+	if err := store.Submit(ctx, "users", request); err != nil {
 		return upgrade.State{}, err
 	}
 	fmt.Fprintf(os.Stderr, "published upgrade.requested %s\n", id)
-	return timeline.Live(ctx, timeline.ScreenOf(os.Stdout), w.Store, w.Store, w.Record.Cluster)
+	return timeline.Live(ctx, timeline.ScreenOf(os.Stdout), store, store, w.Record.Cluster)
 }
 
 func next(w *world.World, keep bool) {

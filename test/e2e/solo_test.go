@@ -1,0 +1,80 @@
+package e2e_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/events/upgrade"
+	v1 "github.com/reroot-dev/reroot/functions/api/v1"
+	"github.com/reroot-dev/reroot/test/lab/world"
+)
+
+// TestSolo upgrades a cluster whose node is all there is: journal and functions run in the executor's process, before
+// and after the pivot, and nobody runs them in between. The process is killed, and the power is cut, where a decision
+// is under way; then the way back is asked for.
+func TestSolo(t *testing.T) {
+	l := newLab(t, world.Options{Solo: true})
+	l.connect()
+	if _, err := os.Stat(filepath.Join(l.w.Dir, "journal")); !os.IsNotExist(err) {
+		t.Fatalf("there is a journal outside of the node: %v", err)
+	}
+	status, stateroots, old := l.inside("ostree", "admin", "status"), l.stateroots(), l.booted()
+	l.request("solo", l.w.Spec(), events.StageUpgrade)
+	end := l.suffer(nil, []harm{
+		{events.TypeSeedpullRequested, 300 * time.Millisecond, "executor"},
+		{events.TypeReconfigureRequested, 0, "executor"},
+		{events.TypeCryptoregenCompleted, 0, "executor"},
+		{events.TypeManifestsApplied, 100 * time.Millisecond, power},
+		{events.TypeConfirmRequested, 0, "executor"},
+	})
+	if end != upgrade.Upgraded {
+		t.Fatalf("the upgrade ended in phase %s: %+v", end, l.state.Failure)
+	}
+	l.verify()
+	if got := l.booted(); got != *l.state.New {
+		t.Errorf("booted is %+v, want %+v", got, *l.state.New)
+	}
+	l.told("Upgraded")
+
+	l.ask(events.StageRollback)
+	if p := l.settle(upgrade.RolledBack, upgrade.RollbackFailed); p != upgrade.RolledBack {
+		t.Fatalf("the way back failed: %+v", l.state.Failure)
+	}
+	if l.state.Trigger != events.TriggerUser {
+		t.Errorf("it was rolled back by %s, not by the user", l.state.Trigger)
+	}
+	l.verify()
+	if got := l.booted(); got != old {
+		t.Errorf("booted is %+v, want %+v", got, old)
+	}
+	l.told("RolledBack")
+
+	l.ask(events.StageIdle)
+	if p := l.settle(upgrade.Idle, upgrade.CleanupFailed); p != upgrade.Idle {
+		t.Fatalf("cleaning up failed: %+v", l.state.Failure)
+	}
+	l.condition(v1.Idle, v1.ReasonIdle)
+	if got := l.stateroots(); !slices.Equal(got, stateroots) {
+		t.Errorf("stateroots are %v, were %v", got, stateroots)
+	}
+	if got := l.inside("ostree", "admin", "status"); got != status {
+		t.Errorf("ostree says\n%s\nand said\n%s", got, status)
+	}
+	l.sound()
+	l.keep("solo")
+}
+
+// told asks the command line on the node how the upgrade stands.
+func (l *lab) told(want string) {
+	l.Helper()
+	out := l.inside(world.Reroot, "--server", l.w.JournalURL, "timeline")
+	l.Log(out)
+	if !strings.Contains(out, want) {
+		l.Errorf("the node's own reroot does not say %s", want)
+	}
+}

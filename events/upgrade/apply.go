@@ -1,13 +1,13 @@
 package upgrade
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/events/upgrade/extract"
 )
 
 // GuardError says that a decision or request is not allowed in the state. It is an answer, not a fault.
@@ -126,22 +126,22 @@ func completes(p Phase) bool {
 // learn takes from the event what the state keeps. Facts are learnt whether or not they were expected.
 func (s *State) learn(k events.Kind, t events.Type, e event.Event, expected bool) error {
 	if k == events.Fact {
-		return s.hear(t, e, expected)
+		return read(e, extract.OfFact, func(f extract.Fact) error { s.hear(t, f, expected); return nil })
 	}
 	switch t {
 	case events.TypeUpgradeRequested:
-		return read(e, func(p events.UpgradeRequested) error { return s.begin(e, p) })
+		return read(e, extract.Requested, func(p events.UpgradeRequested) error { return s.begin(e, p) })
 	case events.TypeStageRejected:
 		s.Rejections++
 	case events.TypePrepStarted:
 		s.Attempt++
 	case events.TypePrepValidated:
-		return read(e, func(p events.PrepValidated) error {
+		return read(e, extract.Validated, func(p events.PrepValidated) error {
 			s.Checks, s.Seed, s.Origin = p.Checks, p.Seed, p.Cluster
 			return nil
 		})
 	case events.TypePrepFailed:
-		return read(e, func(p events.PrepFailed) error {
+		return read(e, extract.PrepFailed, func(p events.PrepFailed) error {
 			if p.Checks != nil {
 				s.Checks = p.Checks
 			}
@@ -149,23 +149,18 @@ func (s *State) learn(k events.Kind, t events.Type, e event.Event, expected bool
 			return nil
 		})
 	case events.TypeBackupCompleted:
-		return read(e, func(p events.BackupCompleted) error {
-			s.Backups, s.BackupsDone = p.Backups, true
-			return nil
-		})
+		return read(e, extract.Backups, func(b []events.BackupRef) error { s.Backups, s.BackupsDone = b, true; return nil })
 	case events.TypePivotRequested:
 		s.Pivots++
 	case events.TypeRestoreCompleted:
-		return read(e, func(p events.RestoreCompleted) error { s.Restores = p.Restores; return nil })
-	case events.TypeUpgradeFailed:
-		return read(e, func(p events.UpgradeFailed) error { s.Failure = &p.Failure; return nil })
-	case events.TypeBackupFailed, events.TypeManifestsFailed, events.TypeRestoreFailed, events.TypeRollbackFailed, events.TypeIdleFailed:
-		return read(e, func(p events.Failure) error { s.Failure = &p; return nil })
+		return read(e, extract.Restores, func(r []events.RestoreRef) error { s.Restores = r; return nil })
+	case events.TypeBackupFailed, events.TypeManifestsFailed, events.TypeRestoreFailed, events.TypeUpgradeFailed, events.TypeRollbackFailed, events.TypeIdleFailed:
+		return read(e, extract.Failure, func(f events.Failure) error { s.Failure = &f; return nil })
 	case events.TypeRollbackStarted:
 		if s.Old == nil || s.Pivots == 0 {
 			return s.refuse(t, "the node has not been asked to leave the old root")
 		}
-		return read(e, func(p events.RollbackStarted) error { s.Trigger = p.Trigger; return nil })
+		return read(e, extract.Trigger, func(by events.Trigger) error { s.Trigger = by; return nil })
 	case events.TypeUpgradeCompleted:
 		s.Failure = nil
 	case events.TypeIdleReached:
@@ -173,11 +168,11 @@ func (s *State) learn(k events.Kind, t events.Type, e event.Event, expected bool
 			s.Failure = nil // what went wrong while cleaning up is mended
 		}
 	case events.TypeNodeOverdue:
-		return read(e, func(p events.Overdue) error { return s.alert(p) })
+		return read(e, extract.Wait, s.alert)
 	case events.TypeDeadlinePassed:
-		return read(e, func(p events.DeadlinePassed) error { return s.expire(p) })
+		return read(e, extract.Wait, s.expire)
 	case events.TypeJournalRestarted:
-		return read(e, func(p events.JournalRestarted) error { s.Booted = p.Booted; return nil })
+		return read(e, extract.Booted, func(d *events.Deployment) error { s.Booted = d; return nil })
 	}
 	return nil
 }
@@ -192,65 +187,52 @@ func (s *State) begin(e event.Event, p events.UpgradeRequested) error {
 	return nil
 }
 
-// fact is the part that the fold needs of any of the node's reports, and no more: decoding them is most of a fold.
-type fact struct {
-	Booted events.Deployment `json:"booted"`
-	BootID string            `json:"bootid"`
-	events.Failure
-	Target  *events.Deployment `json:"target"`
-	Trigger events.Trigger     `json:"trigger"`
-	Nested  *events.Failure    `json:"failure"`
-}
-
 // hear learns a fact.
-func (s *State) hear(t events.Type, e event.Event, expected bool) error {
-	return read(e, func(f fact) error {
-		s.Booted, s.BootID, s.Overdue = &f.Booted, f.BootID, false
-		if !expected {
-			return nil
+func (s *State) hear(t events.Type, f extract.Fact, expected bool) {
+	s.Booted, s.BootID, s.Overdue = &f.Booted, f.BootID, false
+	if !expected {
+		return
+	}
+	switch t {
+	case events.TypeSeedpullCompleted:
+		s.Old, s.New = &f.Booted, f.Target
+	case events.TypeConfirmCompleted:
+		s.Confirmed = true
+	case events.TypeNodeRollbackCompleted:
+		s.Trigger = f.Trigger
+		if f.Cause != nil {
+			s.Failure = f.Cause
 		}
-		switch t {
-		case events.TypeSeedpullCompleted:
-			s.Old, s.New = &f.Booted, f.Target
-		case events.TypeConfirmCompleted:
-			s.Confirmed = true
-		case events.TypeNodeRollbackCompleted:
-			s.Trigger = f.Trigger
-			if f.Nested != nil {
-				s.Failure = f.Nested
-			}
-		}
-		if f.Failure.Reason != "" {
-			s.Failure = &f.Failure
-		}
-		return nil
-	})
+	}
+	if f.Failure.Reason != "" {
+		s.Failure = &f.Failure
+	}
 }
 
-func (s *State) alert(p events.Overdue) error {
+func (s *State) alert(wait string) error {
 	for _, w := range s.Waits() {
-		if w.Name() == p.Wait && w.Alert {
+		if w.Name() == wait && w.Alert {
 			s.Overdue = true
 			return nil
 		}
 	}
-	return s.refuse(events.TypeNodeOverdue, "nothing waits for %s", p.Wait)
+	return s.refuse(events.TypeNodeOverdue, "nothing waits for %s", wait)
 }
 
-func (s *State) expire(p events.DeadlinePassed) error {
+func (s *State) expire(wait string) error {
 	for _, w := range s.Waits() {
-		if w.Name() == p.Wait && !w.Alert {
+		if w.Name() == wait && !w.Alert {
 			return nil
 		}
 	}
-	return s.refuse(events.TypeDeadlinePassed, "nothing that may expire waits for %s", p.Wait)
+	return s.refuse(events.TypeDeadlinePassed, "nothing that may expire waits for %s", wait)
 }
 
-// read decodes what T knows of the payload: schemas were checked before the event was admitted.
-func read[T any](e event.Event, f func(T) error) error {
-	var p T
-	if err := json.Unmarshal(e.Data(), &p); err != nil {
+// read extracts what is kept of the payload.
+func read[T any](e event.Event, extract func([]byte) (T, error), keep func(T) error) error {
+	p, err := extract(e.Data())
+	if err != nil {
 		return fmt.Errorf("cannot read the payload of %s %s: %w", events.TypeOf(e).Short(), e.ID(), err)
 	}
-	return f(p)
+	return keep(p)
 }

@@ -2,7 +2,6 @@ package upgrade
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/reroot-dev/reroot/events"
@@ -13,13 +12,13 @@ import (
 func Check(before, after State) error {
 	entered := before.Phase != after.Phase
 	var errs []error
-	claim := func(ok bool, format string, args ...any) {
+	claim := func(ok bool, otherwise string) {
 		if !ok {
-			errs = append(errs, fmt.Errorf(format, args...))
+			errs = append(errs, errors.New(otherwise))
 		}
 	}
-	claim(after.Sequence == before.Sequence+1, "sequence goes from %d to %d", before.Sequence, after.Sequence)
-	claim(after.Pivots <= after.Attempt, "%d pivots in attempt %d", after.Pivots, after.Attempt)
+	claim(after.Sequence == before.Sequence+1, "the sequence does not go up by one")
+	claim(after.Pivots <= after.Attempt, "more than one pivot in an attempt")
 	if after.Pivots > before.Pivots {
 		claim(after.Seed.Digest != "" && after.New != nil, "pivot without a verified seed")
 		claim(after.BackupsDone, "pivot before the backups are complete or explicitly empty")

@@ -71,16 +71,11 @@ func (a *app) events(ctx context.Context, o *eventsOptions, args []string) error
 	if o.follow && o.output == asJSON {
 		return wrong("follow the events", "use -o ndjson: one document a line", "a JSON document has an end")
 	}
-	store, cluster, err := a.history(ctx)
+	store, cluster, id, err := a.selected(ctx, args)
 	if err != nil {
 		return err
 	}
-	var f filter
-	if len(args) == 1 {
-		if f.upgrade, err = resolve(ctx, store, cluster, args[0]); err != nil {
-			return err
-		}
-	}
+	f := filter{upgrade: id}
 	if f.types, err = knownTypes(o.types); err != nil {
 		return err
 	}

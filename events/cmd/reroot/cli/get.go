@@ -19,6 +19,8 @@ func (a *app) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get [CLUSTER]",
 		Short: "list clusters with their newest upgrade and where it stands",
+		Long: `List clusters with their newest upgrade and where it stands. -o name prints CLUSTER/UPGRADE, one
+a line, for whatever takes an UPGRADE: reroot get -o name | xargs -n1 reroot timeline`,
 		Example: `  reroot get
   reroot get -o wide
   reroot get edge-1 -o yaml`,
@@ -70,7 +72,9 @@ func (a *app) list(states []upgrade.State, output format, single bool) error {
 	switch {
 	case output == asName:
 		for _, s := range states {
-			fmt.Fprintln(a.Out, s.Cluster)
+			if s.Upgrade != "" { // a history that was restarted has none yet
+				fmt.Fprintln(a.Out, s.Cluster+"/"+s.Upgrade)
+			}
 		}
 		return nil
 	case output != asJSON && output != asYAML:

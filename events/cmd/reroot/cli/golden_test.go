@@ -94,6 +94,7 @@ func TestFleet(t *testing.T) {
 	for name, line := range map[string]string{
 		"fleet-get":               "get -o wide",
 		"fleet-ambiguous":         "events",
+		"fleet-get-name":          "get -o name",
 		"fleet-rolled-back":       "timeline --cluster edge-2",
 		"fleet-earlier-upgrade":   "timeline first --cluster edge-1",
 		"fleet-wait-fails":        "wait fails --cluster edge-2 --for upgraded",
@@ -142,4 +143,41 @@ func TestExplain(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestNames passes what `get -o name` prints to each command that takes an upgrade.
+func TestNames(t *testing.T) {
+	w := newWorld(t, minutes()).tell("edge-1", "same", upgradetest.GoodPath...).tell("edge-2", "same", failedRestore...).
+		tell("edge-3", "same", upgradetest.GoodPath...).tell("edge-3", "same", finalization...).tell("edge-3", "next", upgradetest.Until(events.TypePrepStarted)...)
+	names := strings.Fields(w.reroot("get -o name").out)
+	if want := []string{"edge-1/same", "edge-2/same", "edge-3/next"}; !slices.Equal(names, want) {
+		t.Fatalf("get prints %v, want %v", names, want)
+	}
+	for _, tt := range []struct {
+		line string
+		code int
+		says string
+	}{
+		{"timeline edge-1/same", 0, "outcome: upgraded"},
+		{"timeline edge-2/same", 0, "RestoreFailed"},
+		{"timeline edge-3/same", 0, "and finalized"},
+		{"events edge-2/sa", 0, "rollback.completed"},
+		{"wait edge-1/same --for upgraded", 0, "upgraded to 4.17.0"},
+		{"wait edge-2/same --for upgraded", 3, "RestoreFailed"},
+		{"wait edge-2/same --for rolled-back --cluster edge-2", 0, "rolled back"},
+		{"stage edge-3/next Idle", 2, "Idle of next on edge-3"},
+		{"wait edge-1/same --for upgraded --cluster edge-2", 2, "leave out --cluster"},
+		{"timeline edge-1/other", 2, "cannot find upgrade other"},
+		{"timeline edge-9/same", 2, "cannot find the history of edge-9"},
+		{"timeline /same", 2, "cannot choose a cluster"},
+		{"stage edge-1/ Idle --yes", 2, "cannot find upgrade"},
+	} {
+		t.Run(tt.line, func(t *testing.T) {
+			r := w.do(t.Context(), call{args: strings.Fields(tt.line), in: "\n", asks: true})
+			wantCode(t, r, tt.code)
+			if !strings.Contains(r.out+r.err, tt.says) {
+				t.Errorf("it does not say %q: %s", tt.says, r)
+			}
+		})
+	}
 }

@@ -44,11 +44,7 @@ the pivot it aborts, after it it gives up the way back. Rollback and Idle ask be
 }
 
 func (a *app) stage(ctx context.Context, given string, stage events.Stage, yes bool) error {
-	store, cluster, err := a.history(ctx)
-	if err != nil {
-		return err
-	}
-	id, err := resolve(ctx, store, cluster, given)
+	store, cluster, id, err := a.upgrade(ctx, given)
 	if err != nil {
 		return err
 	}

@@ -133,13 +133,33 @@ func upgrades(ctx context.Context, log journal.Log, cluster string) ([]string, e
 	return ids, nil
 }
 
-// resolve is the id of an upgrade of a history, of which a person has given at least an unambiguous beginning.
-func resolve(ctx context.Context, log journal.Log, cluster, given string) (string, error) {
-	ids, err := upgrades(ctx, log, cluster)
-	if err != nil {
-		return "", err
+// selected is the chosen cluster's history, and the upgrade in it that an argument names; id is "" where none does.
+func (a *app) selected(ctx context.Context, args []string) (store journal.Store, cluster, id string, err error) {
+	if len(args) > 0 {
+		return a.upgrade(ctx, args[0])
 	}
-	return unambiguous("upgrade", given, ids, "reroot get, or reroot events")
+	store, cluster, err = a.history(ctx)
+	return store, cluster, "", err
+}
+
+// upgrade finds the upgrade that an argument names: by id, or an unambiguous beginning of it, in the chosen cluster; or by
+// cluster and id, as `get -o name` prints it.
+func (a *app) upgrade(ctx context.Context, given string) (store journal.Store, cluster, id string, err error) {
+	if of, name, both := strings.Cut(given, "/"); both {
+		if a.cluster != "" && a.cluster != of {
+			return nil, "", "", wrong("find upgrade "+given, "leave out --cluster ($REROOT_CLUSTER), or what stands before the /", "the chosen cluster is %s", a.cluster)
+		}
+		a.cluster, given = of, name
+	}
+	if store, cluster, err = a.history(ctx); err != nil {
+		return nil, "", "", err
+	}
+	ids, err := upgrades(ctx, store, cluster)
+	if err != nil {
+		return nil, "", "", err
+	}
+	id, err = unambiguous("upgrade", given, ids, "reroot get, or reroot events")
+	return store, cluster, id, err
 }
 
 // unambiguous is the one name that is the given one or begins with it.
@@ -148,7 +168,7 @@ func unambiguous(what, given string, names []string, do string) (string, error) 
 		return given, nil
 	}
 	cannot := "find " + what + " " + given
-	fits := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !strings.HasPrefix(n, given) })
+	fits := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return given == "" || !strings.HasPrefix(n, given) })
 	switch len(fits) {
 	case 0:
 		return "", wrong(cannot, do, "there is none of this name")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/reroot-dev/reroot/events/journal"
 	"github.com/reroot-dev/reroot/events/timeline"
 )
 
@@ -23,25 +24,22 @@ or needs a person. On a terminal the picture is redrawn; elsewhere each change i
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: arguments(a.upgradeNames),
 	}
-	cmd.RunE = a.run(func(ctx context.Context, args []string) error { return a.timeline(ctx, strings.Join(args, "")) })
+	cmd.RunE = a.run(func(ctx context.Context, args []string) error { return a.timeline(ctx, args) })
 	return cmd
 }
 
-func (a *app) timeline(ctx context.Context, given string) error {
-	store, cluster, err := a.history(ctx)
+func (a *app) timeline(ctx context.Context, args []string) error {
+	store, cluster, id, err := a.selected(ctx, args)
 	if err != nil {
 		return err
 	}
-	id, newest := "", true
-	if given != "" {
-		ids, err := upgrades(ctx, store, cluster)
+	newest := id == ""
+	if !newest {
+		s, err := journal.Fold(ctx, store, cluster, 0)
 		if err != nil {
 			return err
 		}
-		if id, err = unambiguous("upgrade", given, ids, "reroot get, or reroot events"); err != nil {
-			return err
-		}
-		newest = id == ids[len(ids)-1]
+		newest = id == s.Upgrade
 	}
 	screen := a.screen(a.Out)
 	if newest {

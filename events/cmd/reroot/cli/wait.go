@@ -74,11 +74,7 @@ func (a *app) wait(ctx context.Context, given string, conditions []string, timeo
 			return wrong("wait for "+c, "name one of "+strings.Join(milestones, ", "), "it is no milestone of an upgrade")
 		}
 	}
-	store, cluster, err := a.history(ctx)
-	if err != nil {
-		return err
-	}
-	id, err := resolve(ctx, store, cluster, given)
+	store, cluster, id, err := a.upgrade(ctx, given)
 	if err != nil {
 		return err
 	}

@@ -188,6 +188,9 @@ func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
 	if err := n.timed("verify", func() error { return n.verify(ctx, p, made, found, changes) }); err != nil {
 		return nil, err
 	}
+	if changes, err = p.Seal(made, changes); err != nil {
+		return nil, err
+	}
 	summary := summarise(p, made, changes)
 	summary.SitesRead, summary.BytesRead, summary.Timings = len(found.Names), found.Bytes, n.timings
 	text, err := json.Marshal(summary)

@@ -16,12 +16,15 @@ type Summary struct {
 	Keys         map[plan.Action]int `json:"keys"`
 	Certificates map[plan.Action]int `json:"certificates"`
 	Tokens       map[plan.Action]int `json:"tokens"`
-	Sites        map[site.Store]int  `json:"sites"` // changed
-	SitesRead    int                 `json:"sitesRead"`
-	BytesRead    int64               `json:"bytesRead"`
-	Replaced     []Replacement       `json:"replaced"` // keys
-	Notes        []plan.Problem      `json:"notes"`
-	Timings      []Timing            `json:"timings"`
+	// EncryptionKeys counts the keys of encryption at rest, which are all replaced.
+	EncryptionKeys int `json:"encryptionKeys,omitempty"`
+
+	Sites     map[site.Store]int `json:"sites"` // changed
+	SitesRead int                `json:"sitesRead"`
+	BytesRead int64              `json:"bytesRead"`
+	Replaced  []Replacement      `json:"replaced"` // keys
+	Notes     []plan.Problem     `json:"notes"`
+	Timings   []Timing           `json:"timings"`
 }
 
 // Replacement names an old key and its successor by the SHA-256 of their public halves.
@@ -61,7 +64,7 @@ func (e *RefusedError) Error() string {
 func summarise(p *plan.Plan, made *plan.Issued, changes []site.Change) *Summary {
 	s := &Summary{
 		Keys: map[plan.Action]int{}, Certificates: map[plan.Action]int{}, Tokens: map[plan.Action]int{},
-		Sites: map[site.Store]int{}, Notes: p.Notes,
+		Sites: map[site.Store]int{}, Notes: p.Notes, EncryptionKeys: len(made.EncryptionKeys),
 	}
 	for _, d := range p.Keys {
 		s.Keys[d.Action]++

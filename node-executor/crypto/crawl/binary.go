@@ -15,6 +15,7 @@ import (
 var (
 	gzipMagic         = []byte{0x1f, 0x8b, 0x08}
 	encryptedMagic    = []byte("k8s:enc:")
+	remoteMagic       = []byte("k8s:enc:kms:")
 	javaKeyStoreMagic = []byte{0xfe, 0xed, 0xfe, 0xed}
 )
 

@@ -33,6 +33,8 @@ const (
 	PrivateKey  Kind = "private key" // PKCS #1, PKCS #8 or SEC 1, DER
 	PublicKey   Kind = "public key"  // PKIX or PKCS #1, DER
 	Token       Kind = "token"       // JSON Web Token, compact form
+
+	EncryptionKey Kind = "encryption key" // of encryption at rest: 16, 24 or 32 bytes
 )
 
 // Leaf is one piece of material at one place.
@@ -111,7 +113,11 @@ func (c crawler) document(doc []byte, path string, depth int) ([]splice.Edit, er
 	case bytes.HasPrefix(doc, cborMagic):
 		return c.cbor(doc, path, depth)
 	case bytes.HasPrefix(doc, encryptedMagic):
-		c.finding(Encrypted, path, "value encrypted at rest", true)
+		detail := "value encrypted at rest"
+		if bytes.HasPrefix(doc, remoteMagic) {
+			detail += " by a key management service"
+		}
+		c.finding(Encrypted, path, detail, true)
 		return nil, nil
 	case bytes.HasPrefix(doc, javaKeyStoreMagic):
 		c.finding(Sealed, path, "Java key store", true)

@@ -147,6 +147,9 @@ func (w wireWalk) field(value []byte, field fieldSchema, path string) ([]splice.
 				return []splice.Edit{{Start: 0, End: len(value), Text: replacement}}, nil
 			}
 		}
+		if path == operatorKeyField && isEncryptionKey(value) {
+			return w.leaf(Leaf{Kind: EncryptionKey, Path: path, Bytes: value}, splice.Shift(0))
+		}
 		return w.document(value, path, w.depth+1)
 	}
 	return nil, nil

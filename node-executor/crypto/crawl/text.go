@@ -133,6 +133,9 @@ const minimumBase64 = 24 // characters; no key or token is shorter
 
 // base64 opens a run of base64, which may be wrapped into lines of one width.
 func (c crawler) base64(doc []byte, at int, path string, depth int) (stretch, error) {
+	if s, found, err := c.encryptionKey(doc, at, path); found || err != nil {
+		return s, err
+	}
 	run := readBase64(doc, at)
 	if run.end-at < minimumBase64 {
 		return stretch{end: run.end}, nil

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/token"
@@ -57,6 +58,13 @@ type Token struct {
 	Places []Place
 }
 
+// EncryptionKey is a key of encryption at rest. It is related to nothing: what it opens is values, not material.
+type EncryptionKey struct {
+	ID     atrest.KeyID
+	Bytes  []byte
+	Places []Place
+}
+
 // Unread is a piece of material that could not be read, with what is wrong.
 type Unread struct {
 	Place
@@ -66,10 +74,11 @@ type Unread struct {
 
 // Graph is all material of a node. It is filled by Add and then related once.
 type Graph struct {
-	Keys         map[pki.KeyID]*Key
-	Certificates map[pki.CertificateID]*Certificate
-	Tokens       map[token.ID]*Token
-	Unread       []Unread
+	Keys           map[pki.KeyID]*Key
+	Certificates   map[pki.CertificateID]*Certificate
+	Tokens         map[token.ID]*Token
+	EncryptionKeys map[atrest.KeyID]*EncryptionKey
+	Unread         []Unread
 
 	copies map[[sha256.Size]byte]*Key // private keys by the hash of a form in which they stood somewhere
 }
@@ -77,10 +86,11 @@ type Graph struct {
 // New returns an empty graph.
 func New() *Graph {
 	return &Graph{
-		Keys:         map[pki.KeyID]*Key{},
-		Certificates: map[pki.CertificateID]*Certificate{},
-		Tokens:       map[token.ID]*Token{},
-		copies:       map[[sha256.Size]byte]*Key{},
+		Keys:           map[pki.KeyID]*Key{},
+		Certificates:   map[pki.CertificateID]*Certificate{},
+		Tokens:         map[token.ID]*Token{},
+		EncryptionKeys: map[atrest.KeyID]*EncryptionKey{},
+		copies:         map[[sha256.Size]byte]*Key{},
 	}
 }
 
@@ -133,6 +143,14 @@ func (g *Graph) add(place Place, leaf crawl.Leaf) error {
 			return nil
 		}
 		g.Tokens[t.ID] = &Token{Token: t, Places: []Place{place}}
+	case crawl.EncryptionKey:
+		id := atrest.IDOf(leaf.Bytes)
+		key := g.EncryptionKeys[id]
+		if key == nil {
+			key = &EncryptionKey{ID: id, Bytes: leaf.Bytes}
+			g.EncryptionKeys[id] = key
+		}
+		key.Places = append(key.Places, place)
 	default:
 		return fmt.Errorf("cannot add a %s", leaf.Kind)
 	}
@@ -242,6 +260,11 @@ func (g *Graph) SortedCertificates() []*Certificate {
 // SortedTokens returns the tokens by id.
 func (g *Graph) SortedTokens() []*Token {
 	return sorted(g.Tokens, func(t *Token) string { return string(t.ID[:]) })
+}
+
+// SortedEncryptionKeys returns the keys of encryption at rest by id.
+func (g *Graph) SortedEncryptionKeys() []*EncryptionKey {
+	return sorted(g.EncryptionKeys, func(k *EncryptionKey) string { return string(k.ID[:]) })
 }
 
 func sorted[K comparable, V any](m map[K]V, by func(V) string) []V {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// shownKey, shownCertificate and shownToken are what people see: hashes and names, no secrets.
+// shownKey and the others are what people see: hashes and names, no secrets.
 type (
 	shownKey struct {
 		ID        string  `json:"id"`
@@ -32,14 +32,21 @@ type (
 		Key       string  `json:"key,omitempty"`
 		Places    []Place `json:"places"`
 	}
+	shownEncryptionKey struct {
+		ID     string  `json:"id"`
+		Bits   int     `json:"bits"`
+		Places []Place `json:"places"`
+	}
 )
 
-// MarshalJSON writes keys, certificates and tokens, each sorted by id.
+// MarshalJSON writes keys, certificates, tokens and the keys of encryption at rest, each sorted by id.
 func (g *Graph) MarshalJSON() ([]byte, error) {
 	var out struct {
 		Keys         []shownKey         `json:"keys"`
 		Certificates []shownCertificate `json:"certificates"`
 		Tokens       []shownToken       `json:"tokens"`
+
+		EncryptionKeys []shownEncryptionKey `json:"encryptionKeys,omitempty"`
 	}
 	for _, k := range g.SortedKeys() {
 		out.Keys = append(out.Keys, shownKey{k.ID.String(), k.Algorithm.String(), k.Private != nil, k.Places})
@@ -51,6 +58,9 @@ func (g *Graph) MarshalJSON() ([]byte, error) {
 	}
 	for _, t := range g.SortedTokens() {
 		out.Tokens = append(out.Tokens, shownToken{t.ID.String(), t.Algorithm, keyName(t.Key), t.Places})
+	}
+	for _, k := range g.SortedEncryptionKeys() {
+		out.EncryptionKeys = append(out.EncryptionKeys, shownEncryptionKey{k.ID.String(), 8 * len(k.Bytes), k.Places})
 	}
 	return json.Marshal(out)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 	"github.com/reroot-dev/reroot/node-executor/crypto/token"
 )
 
@@ -86,6 +87,7 @@ func Decide(found *scan.Result, rules Rules) *Plan {
 	d.decideKeys()
 	d.decideCertificates()
 	d.decideTokens()
+	d.checkEncryption()
 	order := func(a, b Problem) int { return cmp.Compare(a.String(), b.String()) }
 	slices.SortFunc(p.Problems, order)
 	slices.SortFunc(p.Notes, order)
@@ -337,6 +339,18 @@ func (d *decider) decideTokens() {
 			d.note("token "+short(t.ID.String()), "signed by a key that is not here, kept")
 		}
 		d.Tokens[t.ID] = decision
+	}
+}
+
+// checkEncryption refuses to replace encryption keys where the values that they encrypt are out of reach.
+func (d *decider) checkEncryption() {
+	for ref := range d.scan.Names {
+		if ref.Store == site.Etcd {
+			return
+		}
+	}
+	for _, k := range d.graph.SortedEncryptionKeys() {
+		d.problem(k.Places[0].String(), "a key of encryption at rest, and no etcd whose values could be encrypted anew")
 	}
 }
 

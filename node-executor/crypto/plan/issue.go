@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
@@ -26,6 +27,8 @@ type Issued struct {
 	Keys         map[pki.KeyID]crypto.Signer
 	Certificates map[pki.CertificateID][]byte // DER
 	Tokens       map[token.ID][]byte          // compact form
+
+	EncryptionKeys map[atrest.KeyID][]byte
 }
 
 // Issue makes the new material: keys first, in parallel and the slowest first, then certificates and tokens
@@ -35,6 +38,11 @@ func (p *Plan) Issue(ctx context.Context, generate func(pki.Algorithm) (crypto.S
 		Keys:         map[pki.KeyID]crypto.Signer{},
 		Certificates: map[pki.CertificateID][]byte{},
 		Tokens:       map[token.ID][]byte{},
+
+		EncryptionKeys: map[atrest.KeyID][]byte{},
+	}
+	for id, key := range p.scan.Graph.EncryptionKeys {
+		made.EncryptionKeys[id] = atrest.NewKey(key.Bytes)
 	}
 	if err := p.makeKeys(ctx, made, generate); err != nil {
 		return nil, err
@@ -256,6 +264,8 @@ func (p *Plan) Replacement(made *Issued, leaf crawl.Leaf) ([]byte, error) {
 			return nil, nil
 		}
 		return made.Tokens[t.ID], nil
+	case crawl.EncryptionKey:
+		return made.EncryptionKeys[atrest.IDOf(leaf.Bytes)], nil
 	}
 	return nil, nil
 }

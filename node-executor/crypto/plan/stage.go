@@ -1,15 +1,19 @@
 package plan
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 )
 
-// Stage returns the new content of every site that changes. Nothing is written.
+// Stage returns the new content of every site that changes, not yet encrypted (see Seal). Nothing is written.
 func (p *Plan) Stage(made *Issued) ([]site.Change, error) {
 	changes := append([]site.Change{}, p.scan.Dropped...)
 	for _, s := range p.scan.Sites {
@@ -26,13 +30,37 @@ func (p *Plan) Stage(made *Issued) ([]site.Change, error) {
 			}
 			// The new one first: until it is durable the old one is the only copy.
 			changes = append(changes,
-				site.Change{Ref: moved, Create: true, Like: s.Name, After: after},
+				site.Change{Ref: moved, Create: true, Like: s.Name, After: after, Envelope: s.Envelope},
 				site.Change{Ref: s.Ref, Delete: true, Before: before})
 		case site.HashOf(after) != before:
-			changes = append(changes, site.Change{Ref: s.Ref, Before: before, After: after})
+			changes = append(changes, site.Change{Ref: s.Ref, Before: before, After: after, Envelope: s.Envelope})
 		}
 	}
 	return changes, nil
+}
+
+// Seal encrypts what is stored encrypted, each value with the successor of the key that opened it, and
+// reads it back.
+func (p *Plan) Seal(made *Issued, changes []site.Change) ([]site.Change, error) {
+	ring := atrest.NewRing()
+	for _, key := range made.EncryptionKeys {
+		ring.Add(key)
+	}
+	sealed := slices.Clone(changes)
+	for i, c := range changes {
+		if c.Envelope == nil {
+			continue
+		}
+		after, err := atrest.Seal(*c.Envelope, made.EncryptionKeys[c.Envelope.Key], c.Name, c.After)
+		if err != nil {
+			return nil, err
+		}
+		if _, content, err := ring.Open(c.Name, after); err != nil || !bytes.Equal(content, c.After) {
+			return nil, fmt.Errorf("cannot read back %s: %w", c.Ref, errors.Join(err, errUnplanned))
+		}
+		sealed[i].After, sealed[i].Envelope = after, nil
+	}
+	return sealed, nil
 }
 
 // newName is the site's name under the renames: an etcd key as a whole, of a path only the last element,

@@ -1,11 +1,16 @@
 // Package scan reads every site of a node once and keeps what regeneration needs: the graph of the
 // material, what was not understood, and the content of those sites that will change.
+//
+// Some sites can only be read with what stands in others: values that are encrypted at rest. They wait until
+// everything else is read.
 package scan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
@@ -23,13 +28,16 @@ type Finding struct {
 type Result struct {
 	Graph    *graph.Graph
 	Findings []Finding
-	Sites    []site.Site       // those that hold material or a name that is renamed
+	Sites    []site.Site       // those that hold material or a name that is renamed, or are encrypted
 	Dropped  []site.Change     // those that will be deleted, unread
 	Unset    []Set             // values for which there is no place
 	Names    map[site.Ref]bool // every site there is
 	Bytes    int64
 
-	made map[int]bool // values set, by their index
+	options Options
+	made    map[int]bool // values set, by their index
+	ring    *atrest.Ring
+	waiting []site.Site // encrypted with a key that was not known yet
 }
 
 // Options says what a scan looks for besides material.
@@ -41,11 +49,14 @@ type Options struct {
 
 // Scan reads the sources. A site that cannot be understood is a finding, one that cannot be read an error.
 func Scan(ctx context.Context, sources []site.Source, options Options) (*Result, error) {
-	r := &Result{Graph: graph.New(), Names: map[site.Ref]bool{}, made: map[int]bool{}}
+	r := &Result{Graph: graph.New(), Names: map[site.Ref]bool{}, options: options, made: map[int]bool{}, ring: atrest.NewRing()}
 	for _, source := range sources {
-		if err := source.Walk(ctx, func(s site.Site) error { return r.add(s, options) }); err != nil {
+		if err := source.Walk(ctx, r.add); err != nil {
 			return nil, err
 		}
+	}
+	if err := r.addWaiting(ctx); err != nil {
+		return nil, err
 	}
 	for i, set := range options.Set {
 		if !r.made[i] {
@@ -56,27 +67,75 @@ func Scan(ctx context.Context, sources []site.Source, options Options) (*Result,
 	return r, nil
 }
 
-func (r *Result) add(s site.Site, options Options) error {
+func (r *Result) add(s site.Site) error {
 	r.Names[s.Ref] = true
 	r.Bytes += int64(len(s.Content))
-	if options.Drop != nil && options.Drop(s.Ref) {
-		r.Dropped = append(r.Dropped, site.Change{Ref: s.Ref, Before: site.HashOf(s.Content), Delete: true})
+	s.Before = site.HashOf(s.Content)
+	switch {
+	case r.options.Drop != nil && r.options.Drop(s.Ref):
+		r.Dropped = append(r.Dropped, site.Change{Ref: s.Ref, Before: s.Before, Delete: true})
+		return nil
+	case atrest.Encrypted(s.Content) && !r.open(&s):
+		r.waiting = append(r.waiting, s)
 		return nil
 	}
-	renames := options.Renames
+	return r.read(s)
+}
+
+// open decrypts an encrypted value if its key is known.
+func (r *Result) open(s *site.Site) bool {
+	envelope, content, err := r.ring.Open(s.Name, s.Content)
+	if err == nil {
+		s.Envelope, s.Content = &envelope, content
+	}
+	return err == nil
+}
+
+// addWaiting reads the values whose key was found after them. The keys of one API server may be in secrets
+// that another encrypts, so it goes on until nothing more opens. What is left is read as it is, for its finding.
+func (r *Result) addWaiting(ctx context.Context) error {
+	for opened := true; opened; {
+		opened = false
+		waiting := r.waiting
+		r.waiting = nil
+		for _, s := range waiting {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if !r.open(&s) {
+				r.waiting = append(r.waiting, s)
+				continue
+			}
+			opened = true
+			if err := r.read(s); err != nil {
+				return err
+			}
+		}
+	}
+	var problems []error
+	for _, s := range r.waiting {
+		problems = append(problems, r.read(s))
+	}
+	return errors.Join(problems...)
+}
+
+func (r *Result) read(s site.Site) error {
+	renames := r.options.Renames
 	if s.TooLarge {
 		r.Findings = append(r.Findings, Finding{s.Ref, crawl.Finding{Reason: crawl.TooDeep, Detail: "file too large", Serious: true}})
 	}
-	s.Before = site.HashOf(s.Content)
-	set, err := r.set(&s, options.Set)
+	set, err := r.set(&s, r.options.Set)
 	if err != nil {
 		return fmt.Errorf("cannot set values of %s: %w", s.Ref, err)
 	}
-	touched := set || renames.Apply(s.Name) != s.Name
+	touched := set || s.Envelope != nil || renames.Apply(s.Name) != s.Name
 	_, err = crawl.Rewrite(s.Content, crawl.Handler{
 		Leaf: func(leaf crawl.Leaf) ([]byte, error) {
 			touched = true
 			r.Graph.Add(s.Ref.String(), leaf)
+			if leaf.Kind == crawl.EncryptionKey {
+				r.ring.Add(leaf.Bytes)
+			}
 			return nil, nil
 		},
 		Text: func(_ string, text []byte) []splice.Edit {

@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 )
 
 // ErrForeignWrite marks a site that is neither as it was read nor as it is to become: something
@@ -58,6 +60,8 @@ type Site struct {
 	Content []byte
 	// Before is the hash of what is stored, when Content has been changed since.
 	Before Hash
+	// Envelope is how the stored value is encrypted, Content being what it opened to; nil when it is not encrypted.
+	Envelope *atrest.Envelope
 	// TooLarge is set, and Content empty, for a file that is too large to be opened and mentions a private key.
 	TooLarge bool
 }
@@ -73,6 +77,8 @@ type Change struct {
 	// or lease it gets.
 	Create bool   `json:"create,omitempty"`
 	Like   string `json:"like,omitempty"`
+	// Envelope is how After is yet to be encrypted; nil when it is as it will be stored.
+	Envelope *atrest.Envelope `json:"-"`
 }
 
 // Source reads all sites of a store.

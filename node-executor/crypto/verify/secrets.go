@@ -29,7 +29,7 @@ type needle struct {
 // Length of the piece of a secret that is searched for: enough that it occurs nowhere by chance.
 const needleLength = 16
 
-// OldSecrets returns needles for the private keys that the plan replaces.
+// OldSecrets returns needles for the private keys and encryption keys that the plan replaces.
 func OldSecrets(p *plan.Plan, made *plan.Issued) *Needles {
 	old := map[pki.KeyID]crypto.Signer{}
 	for id, decision := range p.Keys {
@@ -42,7 +42,11 @@ func OldSecrets(p *plan.Plan, made *plan.Issued) *Needles {
 		}
 		old[id] = decision.Key.Private
 	}
-	return NewNeedles(old)
+	needles := NewNeedles(old)
+	for id, key := range p.Graph().EncryptionKeys {
+		needles.add(key.Bytes, pki.KeyID(id))
+	}
+	return needles
 }
 
 // NewNeedles returns needles for private keys: their numbers as bytes, in hexadecimal, and in base64 at each alignment,

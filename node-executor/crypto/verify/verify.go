@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
@@ -38,6 +39,7 @@ func Staged(p *plan.Plan, made *plan.Issued, before []site.Site, changes []site.
 	}
 	v.after.Relate()
 	v.keyPairs()
+	v.encryptionKeys()
 	v.certificates()
 	v.tokens()
 	return v.problems
@@ -117,6 +119,19 @@ func (v *verifier) keyPairs() {
 		if algorithm, err := pki.AlgorithmOf(key.Public()); err != nil || algorithm != decision.Key.Algorithm {
 			v.problem("key "+id.String(), "of %s became %s", decision.Key.Algorithm, algorithm)
 		}
+	}
+}
+
+// encryptionKeys checks that each is replaced by one that is like it and like no other.
+func (v *verifier) encryptionKeys() {
+	seen := map[atrest.KeyID]bool{}
+	for id, old := range v.plan.Graph().EncryptionKeys {
+		renewed := v.made.EncryptionKeys[id]
+		successor := atrest.IDOf(renewed)
+		if len(renewed) != len(old.Bytes) || seen[successor] || v.plan.Graph().EncryptionKeys[successor] != nil {
+			v.problem("encryption key "+id.String(), "was not replaced by a new one of its size")
+		}
+		seen[successor] = true
 	}
 }
 

@@ -2,19 +2,16 @@ package crypto_test
 
 import (
 	"context"
-	stdcrypto "crypto"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
-	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 )
 
@@ -63,19 +60,7 @@ func configure(t testing.TB, dir string, rules plan.Rules) crypto.Config {
 		Roots:    []files.Root{{Host: dir, Node: "/etc"}},
 		Rules:    rules,
 		Journal:  filepath.Join(t.TempDir(), "journal"),
-		Generate: pooled(t),
-	}
-}
-
-// pooled generates keys; those of RSA, which are slow, come from the process's pool and are never those of a seed.
-func pooled(t testing.TB) func(pki.Algorithm) (stdcrypto.Signer, error) {
-	const firstFresh = 10
-	var next atomic.Int64
-	return func(a pki.Algorithm) (stdcrypto.Signer, error) {
-		if a == (pki.Algorithm{Name: "RSA", Bits: 2048}) {
-			return cryptotest.RSA(t, firstFresh+int(next.Add(1))), nil
-		}
-		return pki.Generate(a)
+		Generate: cryptotest.NewKeys("fresh").Make,
 	}
 }
 

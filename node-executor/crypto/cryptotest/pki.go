@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -50,19 +49,6 @@ func onCurve(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
 func Ed(t testing.TB) ed25519.PrivateKey {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-var rsaKeys sync.Map // n → func() (*rsa.PrivateKey, error)
-
-// RSA returns the process's n-th RSA key of 2048 bits: they are slow to make.
-func RSA(t testing.TB, n int) *rsa.PrivateKey {
-	t.Helper()
-	once, _ := rsaKeys.LoadOrStore(n, sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }))
-	key, err := once.(func() (*rsa.PrivateKey, error))()
 	if err != nil {
 		t.Fatal(err)
 	}

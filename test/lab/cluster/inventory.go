@@ -70,6 +70,7 @@ type inventory struct {
 	authorities  []authority
 	certificates []certificate
 	bundles      []bundle
+	boundTokens  pki.Algorithm // of the key that signs the API server's own tokens
 }
 
 func newInventory(id Identity, now time.Time) inventory {
@@ -77,7 +78,23 @@ func newInventory(id Identity, now time.Time) inventory {
 		authorities:  authorities(now),
 		certificates: append(servingCertificates(id), clientCertificates(id)...),
 		bundles:      bundles(),
+		boundTokens:  pki.RSA2048,
 	}
+}
+
+// asOnOKD gives every key the algorithm and size that OKD's has: RSA but for the
+// kubelet's. The tables have elliptic ones too, to save time.
+func (inv inventory) asOnOKD() inventory {
+	for i := range inv.authorities {
+		inv.authorities[i].alg = pki.RSA2048
+	}
+	for i, c := range inv.certificates {
+		if c.signer != "csr-signer" {
+			inv.certificates[i].alg = pki.RSA2048
+		}
+	}
+	inv.boundTokens = pki.RSA4096
+	return inv
 }
 
 // installed is the subject of what the installer makes, stamped that of what

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
@@ -31,19 +32,23 @@ type material struct {
 
 // generate makes everything in inv: two generations of certificates, each in
 // parallel, because RSA keys take a tenth of a second.
-func generate(inv inventory) (*material, error) {
+func generate(inv inventory, newKey func(pki.Algorithm) (crypto.Signer, error)) (*material, error) {
 	m := &material{inventory: inv, pairs: map[string]*pki.Pair{}, password: rand.Text()}
 	signers := make([]*pki.Pair, len(inv.authorities))
 	var group errgroup.Group
 	for i, a := range inv.authorities {
-		group.Go(func() (err error) {
-			signers[i], err = pki.NewAuthority(a.subject, a.alg, a.validity)
+		group.Go(func() error {
+			key, err := newKey(a.alg)
+			if err != nil {
+				return err
+			}
+			signers[i], err = pki.NewAuthority(a.subject, key, a.validity)
 			return err
 		})
 	}
-	for _, key := range []**rsa.PrivateKey{&m.legacyTokens, &m.boundTokens} {
+	for key, alg := range map[**rsa.PrivateKey]pki.Algorithm{&m.legacyTokens: pki.RSA2048, &m.boundTokens: inv.boundTokens} {
 		group.Go(func() error {
-			made, err := pki.NewKey(pki.RSA2048)
+			made, err := newKey(alg)
 			if err != nil {
 				return err
 			}
@@ -69,8 +74,12 @@ func generate(inv inventory) (*material, error) {
 		if !ok {
 			return nil, fmt.Errorf("cannot issue %s: no signer %s", c.name, c.signer)
 		}
-		group.Go(func() (err error) {
-			leaves[i], err = signer.Issue(c.leaf())
+		group.Go(func() error {
+			key, err := newKey(c.alg)
+			if err != nil {
+				return err
+			}
+			leaves[i], err = signer.Issue(c.leaf(), key)
 			return err
 		})
 	}
@@ -85,7 +94,7 @@ func generate(inv inventory) (*material, error) {
 
 // leaf fills in what c leaves to the rule: a server is named by its first host.
 func (c certificate) leaf() pki.Leaf {
-	leaf := pki.Leaf{Subject: c.subject, Hosts: c.hosts, Client: c.client, Algorithm: c.alg, Validity: c.validity}
+	leaf := pki.Leaf{Subject: c.subject, Hosts: c.hosts, Client: c.client, Validity: c.validity}
 	if leaf.Subject.CommonName == "" {
 		leaf.Subject.CommonName = c.hosts[0]
 	}

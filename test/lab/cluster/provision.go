@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/reroot-dev/reroot/test/lab/cluster/pki"
 )
 
 // Options say what cluster to make, and where.
@@ -39,6 +42,11 @@ type Options struct {
 	PullSecret []byte
 	// KernelArguments are those of the node's machine configuration.
 	KernelArguments []string
+	// LargeKeys makes every key as large as OKD's is; by default many are elliptic,
+	// which takes a tenth of the time.
+	LargeKeys bool
+	// NewKey makes private keys; by default pki.NewKey. It is called concurrently.
+	NewKey func(pki.Algorithm) (crypto.Signer, error)
 }
 
 // Cluster is a provisioned cluster, at rest in its node's directories.
@@ -66,7 +74,11 @@ func Provision(ctx context.Context, opts Options) (*Cluster, error) {
 	var defined []*apiextensionsv1.CustomResourceDefinition
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		made, err = generate(newInventory(opts.Identity, time.Now()))
+		inv := newInventory(opts.Identity, time.Now())
+		if opts.LargeKeys {
+			inv = inv.asOnOKD()
+		}
+		made, err = generate(inv, opts.NewKey)
 		return err
 	})
 	group.Go(func() (err error) {
@@ -120,6 +132,9 @@ func (o *Options) resolve() (err error) {
 			return fmt.Errorf("cannot provision cluster: %s is not empty", dir)
 		}
 	}
+	if o.NewKey == nil {
+		o.NewKey = pki.NewKey
+	}
 	if o.PullSecret == nil {
 		auth := base64.StdEncoding.EncodeToString([]byte("lab:" + o.Identity.ClusterName))
 		o.PullSecret = fmt.Appendf(nil, `{"auths":{"registry.lab.reroot.dev":{"auth":%q}}}`, auth)
@@ -155,7 +170,7 @@ func populate(ctx context.Context, config *rest.Config, opts Options, m *materia
 	if err != nil {
 		return "", err
 	}
-	crypto, err := cryptoObjects(opts.Identity, m)
+	cryptography, err := cryptoObjects(opts.Identity, m)
 	if err != nil {
 		return "", err
 	}
@@ -166,10 +181,10 @@ func populate(ctx context.Context, config *rest.Config, opts Options, m *materia
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.define(groupCtx, defined) })
 	group.Go(func() (err error) {
-		if err := a.apply(groupCtx, namespacesOf(append(objects, crypto...), okdNamespaces...)...); err != nil {
+		if err := a.apply(groupCtx, namespacesOf(append(objects, cryptography...), okdNamespaces...)...); err != nil {
 			return err
 		}
-		if err := a.apply(groupCtx, crypto...); err != nil {
+		if err := a.apply(groupCtx, cryptography...); err != nil {
 			return err
 		}
 		token, err = a.applyToken(groupCtx, config, m)

@@ -32,6 +32,7 @@ type Algorithm string
 // The kinds of key that OKD uses for its own certificates.
 const (
 	RSA2048 Algorithm = "RSA-2048"
+	RSA4096 Algorithm = "RSA-4096"
 	P256    Algorithm = "P-256"
 	P384    Algorithm = "P-384"
 )
@@ -45,6 +46,8 @@ func NewKey(alg Algorithm) (crypto.Signer, error) {
 	switch alg {
 	case RSA2048:
 		return rsa.GenerateKey(rand.Reader, 2048)
+	case RSA4096:
+		return rsa.GenerateKey(rand.Reader, 4096)
 	case P256:
 		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	case P384:
@@ -102,14 +105,14 @@ func (p *Pair) ChainPEM() []byte {
 func (p *Pair) KeyPEM() ([]byte, error) { return PrivatePEM(p.Key) }
 
 // NewAuthority makes a self-signed certificate authority called subject.
-func NewAuthority(subject pkix.Name, alg Algorithm, validity time.Duration) (*Pair, error) {
+func NewAuthority(subject pkix.Name, key crypto.Signer, validity time.Duration) (*Pair, error) {
 	template := &x509.Certificate{
 		Subject:               subject,
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 	}
-	return issue(template, nil, alg, validity)
+	return issue(template, nil, key, validity)
 }
 
 // Leaf describes a certificate for an authority to issue.
@@ -118,13 +121,12 @@ type Leaf struct {
 	// Hosts are the names and addresses it is valid for as a server.
 	Hosts []string
 	// Client says that it is valid as a client.
-	Client    bool
-	Algorithm Algorithm
-	Validity  time.Duration
+	Client   bool
+	Validity time.Duration
 }
 
-// Issue makes a key and a certificate for it that p signs.
-func (p *Pair) Issue(leaf Leaf) (*Pair, error) {
+// Issue makes a certificate on key that p signs.
+func (p *Pair) Issue(leaf Leaf, key crypto.Signer) (*Pair, error) {
 	template := &x509.Certificate{
 		Subject:               leaf.Subject,
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
@@ -144,14 +146,10 @@ func (p *Pair) Issue(leaf Leaf) (*Pair, error) {
 			template.IPAddresses = append(template.IPAddresses, ip)
 		}
 	}
-	return issue(template, p, leaf.Algorithm, leaf.Validity)
+	return issue(template, p, key, leaf.Validity)
 }
 
-func issue(template *x509.Certificate, signer *Pair, alg Algorithm, validity time.Duration) (*Pair, error) {
-	key, err := NewKey(alg)
-	if err != nil {
-		return nil, err
-	}
+func issue(template *x509.Certificate, signer *Pair, key crypto.Signer, validity time.Duration) (*Pair, error) {
 	// 63 bits: positive, and far fewer than the 20 octets that RFC 5280 allows.
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 63))
 	if err != nil {

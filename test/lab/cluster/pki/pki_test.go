@@ -1,6 +1,7 @@
 package pki_test
 
 import (
+	"crypto"
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -15,13 +16,13 @@ import (
 func TestIssue(t *testing.T) {
 	for _, alg := range []pki.Algorithm{pki.RSA2048, pki.P256, pki.P384} {
 		t.Run(string(alg), func(t *testing.T) {
-			authority, err := pki.NewAuthority(pkix.Name{CommonName: "signer"}, alg, time.Hour)
+			authority, err := pki.NewAuthority(pkix.Name{CommonName: "signer"}, newKey(t, alg), time.Hour)
 			if err != nil {
 				t.Fatal(err)
 			}
 			pair, err := authority.Issue(pki.Leaf{
-				Subject: pkix.Name{CommonName: "server"}, Hosts: []string{"api.lab.example", "192.0.2.1"}, Client: true, Algorithm: alg, Validity: time.Minute,
-			})
+				Subject: pkix.Name{CommonName: "server"}, Hosts: []string{"api.lab.example", "192.0.2.1"}, Client: true, Validity: time.Minute,
+			}, newKey(t, alg))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -46,11 +47,11 @@ func TestIssue(t *testing.T) {
 }
 
 func TestEncoding(t *testing.T) {
-	authority, err := pki.NewAuthority(pkix.Name{CommonName: "signer"}, pki.RSA2048, time.Hour)
+	authority, err := pki.NewAuthority(pkix.Name{CommonName: "signer"}, newKey(t, pki.RSA2048), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf, err := authority.Issue(pki.Leaf{Subject: pkix.Name{CommonName: "client"}, Client: true, Algorithm: pki.P256, Validity: time.Hour})
+	leaf, err := authority.Issue(pki.Leaf{Subject: pkix.Name{CommonName: "client"}, Client: true, Validity: time.Hour}, newKey(t, pki.P256))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +83,15 @@ func TestEncoding(t *testing.T) {
 	}
 }
 
+func newKey(t *testing.T, alg pki.Algorithm) crypto.Signer {
+	t.Helper()
+	key, err := pki.NewKey(alg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
 func keyPEM(t *testing.T, pair *pki.Pair) []byte {
 	t.Helper()
 	data, err := pair.KeyPEM()
@@ -92,7 +102,7 @@ func keyPEM(t *testing.T, pair *pki.Pair) []byte {
 }
 
 func TestUnknownAlgorithm(t *testing.T) {
-	if _, err := pki.NewAuthority(pkix.Name{CommonName: "signer"}, "ROT13", time.Hour); err == nil {
+	if _, err := pki.NewKey("ROT13"); err == nil {
 		t.Error("made a key of an unknown algorithm")
 	}
 }

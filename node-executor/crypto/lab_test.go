@@ -154,18 +154,7 @@ func TestLabCluster(t *testing.T) {
 	seed, target := l.provision(t, "seed", "3.6"), l.provision(t, "target", "3.5")
 	seedDomain, seedAdmin := seed.Identity, clientConfig(t, seed.AdminKubeconfig)
 
-	objects := l.objects(t, target)
-	rules := keep(t, objects)
-	rules.Own, rules.External = plan.DefaultOwn, plan.DefaultExternal
-	rules.Validity, rules.Now = plan.Extend, time.Now()
-	rules.Renames = identity(seed.Identity, target.Identity)
-	for i, k := range rules.KeepKeys {
-		if strings.HasPrefix(k.CommonName, "ingress-operator@") {
-			// The seed's name ends in another time: it gets the target's.
-			rules.KeepKeys[i].CommonName = keepKey(t, l.objects(t, seed), "openshift-ingress-operator/router-ca").CommonName
-			rules.Names = map[string]string{rules.KeepKeys[i].CommonName: k.CommonName}
-		}
-	}
+	rules := asTarget(t, l, plan.Rules{Own: plan.DefaultOwn, External: plan.DefaultExternal, Validity: plan.Extend, Now: time.Now()}, seed, target)
 	config := crypto.Config{
 		Roots: []files.Root{{Host: seed.Etc, Node: "/etc"}, {Host: filepath.Join(seed.Var, "lib/kubelet"), Node: "/var/lib/kubelet"}},
 		Etcd:  etcd.DataDir{Dir: filepath.Join(seed.Var, "lib/etcd"), Programs: map[string]string{"3.6": l.programs["etcd-3.6"]}, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}},
@@ -240,19 +229,14 @@ func whoami(t *testing.T, config *rest.Config) string {
 
 func everyKubeconfig(t *testing.T, etc string) {
 	found := 0
-	err := filepath.WalkDir(filepath.Join(etc, "kubernetes"), func(path string, entry fs.DirEntry, err error) error {
-		// The kubelet's refers to files below /var/lib/kubelet, which are not this machine's.
-		if err != nil || entry.IsDir() || !strings.HasSuffix(entry.Name(), "kubeconfig") || path == filepath.Join(etc, "kubernetes/kubeconfig") {
-			return err
-		}
+	eachKubeconfig(t, etc, func(path string, config *rest.Config) {
 		found++
-		if user := whoami(t, clientConfig(t, path)); user == "" || strings.HasPrefix(user, "system:anonymous") {
+		if user := whoami(t, config); user == "" || strings.HasPrefix(user, "system:anonymous") {
 			t.Errorf("%s: got user %q", path, user)
 		}
-		return nil
 	})
-	if err != nil || found < 5 {
-		t.Errorf("found %d kubeconfigs: %v", found, err)
+	if found < 5 {
+		t.Errorf("found %d kubeconfigs", found)
 	}
 }
 

@@ -35,6 +35,10 @@ test: lab ## every test, with race detector and shuffled order
 crash: lab ## kill processes and cut the power at twenty random moments, each of an upgrade of its own; ARGS="-seed N"
 	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 90m ./test/e2e -run '^TestCrash$$' -moments 20 -upgrades 20 $(ARGS)
 
+.PHONY: prove
+prove: lab ## regenerate a cluster of a single node's real size and let etcd, an API server and OpenSSL judge it
+	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 30m ./node-executor/crypto -run '^TestProof$$' -full
+
 .PHONY: bench
 bench: ## measure, side by side with what users would use instead, as ratios of one run
 	CGO_ENABLED=0 $(GO) run ./test/bench $(ARGS)

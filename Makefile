@@ -8,6 +8,8 @@ TAGS := containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_d
 export GOFLAGS := -buildvcs=false -tags=$(TAGS)
 export GONOSUMDB := knative.dev/*,github.com/openshift/*
 GO ?= go
+# The minor versions of etcd whose data directories a node can regenerate; each is a module of its own.
+ETCDS := 3.5 3.6 3.7
 ARGS ?=
 
 .PHONY: help
@@ -15,9 +17,11 @@ help: ## print the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build reroot, reroot-node and reroot-functions into bin/
+build: ## build reroot, reroot-node, reroot-functions and the node's etcds into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ ./events/cmd/reroot ./node-executor/cmd/reroot-node
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/reroot-functions ./functions/cmd/functions
+	for minor in $(ETCDS); do \
+		CGO_ENABLED=0 GOFLAGS=-buildvcs=false $(GO) build -C node-executor/crypto/etcd/etcd-$$minor -trimpath -ldflags '-s -w' -o $(CURDIR)/bin/ || exit; done
 
 .PHONY: lab
 lab: ## build and cache what the lab runs: control plane, etcd, Velero, S3, OS tree (first time: about 20 minutes)

@@ -42,6 +42,8 @@ func (r running) Open(context.Context) (*clientv3.Client, func() error, error) {
 	return r.client, func() error { return nil }, nil
 }
 
+func (running) ForgetLog(context.Context, func(string) error) error { return nil }
+
 // crashCase is a cluster that is regenerated over and over.
 type crashCase struct {
 	small

@@ -10,11 +10,11 @@
 //	issue    generate keys in parallel, splice certificates, sign tokens
 //	stage    the new content of every site, in memory
 //	verify   read the staged content anew: chains, pairs, tokens, identifiers; no old private key anywhere
-//	commit   journal; guarded etcd transactions; atomic file replacement; forget etcd's history
+//	commit   journal; guarded etcd transactions; atomic file replacement; forget what etcd keeps of old values
 //
 // Until the journal is written nothing has changed; from then on it only goes forward. A call after a crash
 // finishes what was begun, and a call after the end returns the summary of what was done.
 //
-// One thing cannot be taken back: etcd's write-ahead log keeps the seed's old values until it
-// rotates. They are worth nothing in this cluster, but they are the seed's private keys.
+// When it has ended, no private key of the seed is left in any file or value, nor in what etcd keeps besides its values:
+// history, free pages, snapshots and write-ahead log. Disk blocks that files gave back are not overwritten.
 package crypto

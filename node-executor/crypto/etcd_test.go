@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	stdcrypto "crypto"
 	"encoding/base64"
 	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,6 +28,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+	"github.com/reroot-dev/reroot/node-executor/crypto/verify"
 )
 
 // stored encodes an object as the API server stores it.
@@ -163,7 +164,7 @@ func TestEtcd(t *testing.T) {
 			if now, err := etcd.Minor(filepath.Join(data, "member", "snap", "db")); err != nil || now != minor {
 				t.Errorf("got version %q, %v; want %s as before", now, err, minor)
 			}
-			notInBackend(t, s, filepath.Join(data, "member", "snap", "db"))
+			s.nothingLeft(t, data)
 		})
 	}
 }
@@ -249,23 +250,22 @@ func checkMachineConfig(t *testing.T, value, ca string) {
 	}
 }
 
-// notInBackend searches the backend file, history and free pages included, for the old private keys.
-func notInBackend(t *testing.T, s small, db string) {
+// nothingLeft searches all files of a data directory, log, snapshots and free pages included, for the old private keys.
+func (s small) nothingLeft(t *testing.T, data string) {
 	t.Helper()
-	content, err := os.ReadFile(db)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, secret := range pki.Secrets(s.leaf.Key) {
-		for shift := range 3 {
-			piece := secret[24+shift : 24+shift+24]
-			if bytes.Contains(content, piece) || bytes.Contains(content, []byte(base64.StdEncoding.EncodeToString(piece))[:24]) {
-				t.Error("the backend file still holds an old private key")
-			}
+	old := map[pki.KeyID]stdcrypto.Signer{}
+	for _, key := range []stdcrypto.Signer{s.ca.Key, s.leaf.Key, s.account} {
+		id, err := pki.IDOf(key.Public())
+		if err != nil {
+			t.Fatal(err)
 		}
+		old[id] = key
 	}
-	if lines := strings.Split(s.tree["pki/tls.key"], "\n"); bytes.Contains(content, []byte(lines[5])) {
-		t.Error("the backend file still holds a line of an old private key")
+	needles := verify.NewNeedles(old)
+	for name, content := range read(t, data) {
+		if key, found := needles.Find([]byte(content)); found {
+			t.Errorf("%s still holds the old private key %s", name, key)
+		}
 	}
 }
 

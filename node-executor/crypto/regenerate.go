@@ -84,6 +84,9 @@ func Regenerate(ctx context.Context, config Config) (_ *Summary, err error) {
 	if err := n.carryOut(ctx, record.Changes); err != nil {
 		return nil, err
 	}
+	if err := n.forget(ctx); err != nil {
+		return nil, err
+	}
 	if err := journal.Finish(record.Summary, config.Fault); err != nil {
 		return nil, err
 	}
@@ -130,8 +133,11 @@ func openNode(ctx context.Context, config Config) (*node, error) {
 	return n, err
 }
 
+// close closes etcd, once.
 func (n *node) close() error {
-	if err := n.closeEtcd(); err != nil {
+	stop := n.closeEtcd
+	n.closeEtcd = func() error { return nil }
+	if err := stop(); err != nil {
 		return fmt.Errorf("cannot stop etcd: %w", err)
 	}
 	return nil
@@ -226,13 +232,21 @@ func (n *node) carryOut(ctx context.Context, changes []site.Change) error {
 	if err := n.files.Apply(ctx, changes, n.config.Fault); err != nil {
 		return err
 	}
-	if err := n.confirm(ctx, changes); err != nil {
+	return n.confirm(ctx, changes)
+}
+
+// forget drops what etcd keeps of the replaced values, and closes it.
+func (n *node) forget(ctx context.Context) error {
+	if n.keys == nil {
+		return nil
+	}
+	if err := n.keys.Forget(ctx, n.config.Fault); err != nil {
 		return err
 	}
-	if n.keys != nil {
-		return n.keys.Forget(ctx, n.config.Fault)
+	if err := n.close(); err != nil {
+		return err
 	}
-	return nil
+	return n.config.Etcd.ForgetLog(ctx, n.config.Fault)
 }
 
 // confirm reads all sites once more: each change is there, nothing else has come.

@@ -18,16 +18,20 @@ import (
 )
 
 // EtcdMinors are the minor versions that tests have a program for.
-var EtcdMinors = []string{"3.5", "3.6"}
+var EtcdMinors = []string{"3.5", "3.6", "3.7"}
 
 // EtcdPrograms returns etcds by minor version, building them when they are not in the cache.
 func EtcdPrograms(t testing.TB) map[string]string {
 	t.Helper()
-	binaries, err := build.Binaries(context.Background(), os.Stderr, "etcd-3.5", "etcd-3.6")
-	if err != nil {
-		t.Fatal(err)
+	programs := map[string]string{}
+	for _, minor := range EtcdMinors {
+		binaries, err := build.Binaries(context.Background(), os.Stderr, "etcd-"+minor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs[minor] = binaries["etcd-"+minor]
 	}
-	return map[string]string{"3.5": binaries["etcd-3.5"], "3.6": binaries["etcd-3.6"]}
+	return programs
 }
 
 // Runner runs programs as children of the test; their output goes to the log file.
@@ -89,11 +93,13 @@ func ServeEtcd(t testing.TB, program, dir string, use func(context.Context, *cli
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(sockets)
-	url := "unix://" + filepath.Join(sockets, "c")
+	socket := filepath.Join(sockets, "c")
+	url := "unix://" + socket
 	log := filepath.Join(t.TempDir(), "etcd.log")
 	p, err := Runner{log}.Start(ctx, program, []string{
 		"--data-dir", dir, "--listen-client-urls", url, "--advertise-client-urls", "http://127.0.0.1:2379",
 		"--listen-peer-urls", "unix://" + filepath.Join(sockets, "p"), "--log-level", "error",
+		"--heartbeat-interval", "10", "--election-timeout", "50", // the only member need not wait for others
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -103,6 +109,14 @@ func ServeEtcd(t testing.TB, program, dir string, use func(context.Context, *cli
 			t.Error(err)
 		}
 	}()
+	// The client waits for a second if it comes before the socket.
+	for _, err := os.Lstat(socket); err != nil && ctx.Err() == nil; _, err = os.Lstat(socket) {
+		select {
+		case <-p.Exited():
+			cancel()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, Context: ctx, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
@@ -121,4 +135,12 @@ func ServeEtcd(t testing.TB, program, dir string, use func(context.Context, *cli
 		t.Fatalf("etcd does not serve: %v\n%s", err, text)
 	}
 	use(ctx, client)
+	// Only then does a new directory say of which version it is.
+	for _, err := etcd.Minor(filepath.Join(dir, "member", "snap", "db")); err != nil; _, err = etcd.Minor(filepath.Join(dir, "member", "snap", "db")) {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("etcd does not note its version: %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }

@@ -23,9 +23,16 @@ const (
 	startTimeout = time.Minute
 	stopTimeout  = 30 * time.Second
 	callSize     = 256 << 20 // bytes of the largest answer
-	quota        = "8589934592"
+	// startPoll is how often a program that is starting is looked at.
+	startPoll = 10 * time.Millisecond
+	quota     = "8589934592"
+	// A snapshot after every second entry, so that there is one of this start: see ForgetLog.
+	snapshotCount = "1"
+	// The only member need not wait for others before it leads, but waits as long as it would: a second, by default.
+	heartbeatMillis, electionMillis = "10", "50"
 	// etcd insists on advertising a host and port; nobody follows it.
 	advertisedURL = "http://127.0.0.1:2379"
+	unixScheme    = "unix://"
 )
 
 // Runner starts programs.
@@ -50,6 +57,9 @@ type DataDir struct {
 	Dir      string            // the one that holds member/
 	Programs map[string]string // minor version, such as 3.5, to the path of an etcd
 	Runner   Runner
+	// CopyTo, when set, is a directory in which a copy of Dir is made and opened in its place. An etcd writes to its
+	// log as soon as it starts, and whoever only wants to read may not even want that. Closing removes the copy.
+	CopyTo string
 }
 
 // Open starts the etcd and waits until it serves.
@@ -62,16 +72,41 @@ func (d DataDir) Open(ctx context.Context) (*clientv3.Client, func() error, erro
 	if !ok {
 		return nil, nil, fmt.Errorf("cannot open data directory of etcd %s: %w", minor, ErrVersion)
 	}
+	if d.CopyTo != "" {
+		return d.openCopy(ctx)
+	}
+	return d.open(ctx, minor, program)
+}
+
+// openCopy opens a copy of the directory.
+func (d DataDir) openCopy(ctx context.Context) (*clientv3.Client, func() error, error) {
+	dir, err := os.MkdirTemp(d.CopyTo, "reroot-etcd-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot make directory for a copy of %s: %w", d.Dir, err)
+	}
+	remove := func() error { return os.RemoveAll(dir) }
+	if err := os.CopyFS(dir, os.DirFS(d.Dir)); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("cannot copy %s: %w", d.Dir, err), remove())
+	}
+	client, stop, err := DataDir{Dir: dir, Programs: d.Programs, Runner: d.Runner}.Open(ctx)
+	if err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	return client, func() error { return errors.Join(stop(), remove()) }, nil
+}
+
+func (d DataDir) open(ctx context.Context, minor, program string) (*clientv3.Client, func() error, error) {
 	sockets, err := os.MkdirTemp("", "reroot-etcd-")
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot make directory for sockets: %w", err)
 	}
-	clientURL, peerURL := "unix://"+filepath.Join(sockets, "client"), "unix://"+filepath.Join(sockets, "peer")
+	socket := filepath.Join(sockets, "client")
 	process, err := d.Runner.Start(ctx, program, []string{
 		"--data-dir", d.Dir,
-		"--listen-client-urls", clientURL, "--advertise-client-urls", advertisedURL,
-		"--listen-peer-urls", peerURL,
-		"--quota-backend-bytes", quota, "--log-level", "error",
+		"--listen-client-urls", unixScheme + socket, "--advertise-client-urls", advertisedURL,
+		"--listen-peer-urls", unixScheme + filepath.Join(sockets, "peer"),
+		"--quota-backend-bytes", quota, "--snapshot-count", snapshotCount,
+		"--heartbeat-interval", heartbeatMillis, "--election-timeout", electionMillis, "--log-level", "error",
 	})
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot start etcd %s: %w", minor, err), os.RemoveAll(sockets))
@@ -82,15 +117,15 @@ func (d DataDir) Open(ctx context.Context) (*clientv3.Client, func() error, erro
 		defer cancel()
 		return errors.Join(process.Stop(stopping), os.RemoveAll(sockets))
 	}
-	client, err := connect(ctx, clientURL, process, minor)
+	client, err := connect(ctx, socket, process, minor)
 	if err != nil {
 		return nil, nil, errors.Join(err, stop())
 	}
 	return client, func() error { return errors.Join(client.Close(), stop()) }, nil
 }
 
-// connect waits until the etcd answers and checks that it is what it was taken for.
-func connect(ctx context.Context, url string, process Process, minor string) (*clientv3.Client, error) {
+// connect waits until the etcd behind the socket answers and checks that it is what it was taken for.
+func connect(ctx context.Context, socket string, process Process, minor string) (*clientv3.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	go func() {
@@ -100,24 +135,41 @@ func connect(ctx context.Context, url string, process Process, minor string) (*c
 		case <-ctx.Done():
 		}
 	}()
-	client, err := dial(clientv3.Config{Endpoints: []string{url}})
+	tooSlow := func(err error) error {
+		return fmt.Errorf("cannot wait for etcd %s: ended or too slow: %w", minor, errors.Join(ctx.Err(), err))
+	}
+	// A client that comes before the socket tries again only after a second, which would be most of what a start takes.
+	for _, err := os.Lstat(socket); err != nil; _, err = os.Lstat(socket) {
+		if pause(ctx) != nil {
+			return nil, tooSlow(err)
+		}
+	}
+	client, err := dial(clientv3.Config{Endpoints: []string{unixScheme + socket}})
 	if err != nil {
 		return nil, err
 	}
 	for {
-		status, err := client.Status(ctx, url)
+		status, err := client.Status(ctx, unixScheme+socket)
 		switch {
 		case err == nil && !strings.HasPrefix(status.Version, minor+"."):
 			return nil, errors.Join(fmt.Errorf("cannot use etcd %s for a data directory of %s: %w", status.Version, minor, ErrVersion), client.Close())
 		case err == nil && status.Leader != 0:
 			return client, nil
-		case ctx.Err() != nil:
-			return nil, errors.Join(fmt.Errorf("cannot wait for etcd %s: ended or too slow: %w", minor, errors.Join(ctx.Err(), err)), client.Close())
+		case pause(ctx) != nil:
+			return nil, errors.Join(tooSlow(err), client.Close())
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
-		}
+	}
+}
+
+// pause waits until it is time to look again; an error says that the context is over.
+func pause(ctx context.Context) error {
+	timer := time.NewTimer(startPoll)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
 	}
 }
 
@@ -135,6 +187,9 @@ func dial(config clientv3.Config) (*clientv3.Client, error) {
 
 // Endpoint opens an etcd that is running already. It must belong to the node alone.
 type Endpoint struct{ Config clientv3.Config }
+
+// ForgetLog does nothing: the log of an etcd that goes on running is its own, which forgets as it is filled.
+func (e Endpoint) ForgetLog(context.Context, func(string) error) error { return nil }
 
 // Open connects.
 func (e Endpoint) Open(ctx context.Context) (*clientv3.Client, func() error, error) {

@@ -1,5 +1,10 @@
 // Package etcd is the store of the cluster's API objects: it reads a whole key space at one
 // revision and replaces values by guarded transactions.
+//
+// A stopped cluster's data directory is opened by a program of its own minor version, upstream's etcd unchanged, which
+// the nested modules etcd-3.5, etcd-3.6 and etcd-3.7 build: a newer one would change the directory's form for good. When all
+// is done, nothing of what was replaced is left in it: history and free pages are dropped by etcd itself
+// ([Keyspace.Forget]), the write-ahead log is cut behind a new snapshot ([DataDir.ForgetLog]).
 package etcd
 
 import (
@@ -22,9 +27,13 @@ const (
 	batchBytes = 1 << 20
 )
 
-// Opener makes a key space reachable. The returned function ends that again and is called exactly once.
+// Opener makes a key space reachable.
 type Opener interface {
+	// Open opens it. The returned function ends that again and is called exactly once.
 	Open(ctx context.Context) (*clientv3.Client, func() error, error)
+	// ForgetLog is called after the end, when values were replaced: none of the former may be left in a log. It may be
+	// repeated after a crash at any point. Fault is called before each step.
+	ForgetLog(ctx context.Context, fault func(string) error) error
 }
 
 // Keyspace is all keys of an etcd.

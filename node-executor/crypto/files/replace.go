@@ -178,7 +178,7 @@ func stage(root *os.Root, staged, like string, content []byte) error {
 	}
 	_, err = f.Write(content)
 	if err == nil {
-		err = copyMetadata(model, f)
+		err = CopyMetadata(model, f)
 	}
 	if err == nil {
 		err = f.Sync()
@@ -186,9 +186,9 @@ func stage(root *os.Root, staged, like string, content []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// copyMetadata gives a file the other's owner, extended attributes (ACL and label among them) and,
+// CopyMetadata gives a file the other's owner, extended attributes (ACL and label among them) and,
 // last because a change of owner clears bits of it, mode.
-func copyMetadata(from, to *os.File) error {
+func CopyMetadata(from, to *os.File) error {
 	info, err := from.Stat()
 	if err != nil {
 		return err

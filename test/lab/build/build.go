@@ -2,8 +2,8 @@
 //
 // Two kinds, by how often they change:
 //
-//   - [Binaries]: the third-party programs (a control plane, two etcds, Velero
-//     and its object store). Each is a small module below test/lab of its own,
+//   - [Binaries]: the third-party programs (a control plane, etcds, Velero and its
+//     object store). Each is a small module of its own,
 //     since their dependencies contradict ours and each other's. They take
 //     minutes to compile and never change between two runs, so each is kept in
 //     the cache under a name that contains the hash of everything it is made of.

@@ -25,6 +25,7 @@ func TestBinariesSayTheirVersion(t *testing.T) {
 		{"hyperkube", []string{"kube-controller-manager", "--version"}, "Kubernetes v1.37.2"},
 		{"etcd-3.5", []string{"--version"}, "etcd Version: 3.5.21"},
 		{"etcd-3.6", []string{"--version"}, "etcd Version: 3.6.6"},
+		{"etcd-3.7", []string{"--version"}, "etcd Version: 3.7.3"},
 		{"velero", []string{"version", "--client-only"}, "Version: v1.18.3"},
 	}
 	paths, err := build.Binaries(t.Context(), t.Output(), build.Names()...)

@@ -10,11 +10,15 @@ import (
 	"strings"
 )
 
-// Versions that programs say they are, as their modules below test/lab require.
+// Versions that programs say they are, as their modules require.
 const (
 	kubernetesVersion = "v1.37.2"
 	veleroVersion     = "v1.18.3"
 )
+
+// etcdModules is what the directories of the product's etcds begin with: what the engine opens data directories with
+// serves the lab's control planes as well.
+const etcdModules = "node-executor/crypto/etcd/etcd-"
 
 // recipe says how one third-party executable is made.
 type recipe struct {
@@ -39,8 +43,9 @@ var recipes = []recipe{
 		name: "hyperkube", module: "test/lab/controlplane", pkg: ".", ldflags: strip + kubernetesFlags(kubernetesVersion),
 		what: "kube-apiserver and kube-controller-manager " + kubernetesVersion, takes: "7 minutes",
 	},
-	{name: "etcd-3.5", module: "test/lab/etcd-v3.5", pkg: ".", ldflags: strip, what: "etcd v3.5.21", takes: "1 minute"},
-	{name: "etcd-3.6", module: "test/lab/etcd-v3.6", pkg: ".", ldflags: strip, what: "etcd v3.6.6", takes: "1 minute"},
+	{name: "etcd-3.5", module: etcdModules + "3.5", pkg: ".", ldflags: strip, what: "etcd v3.5.21", takes: "1 minute"},
+	{name: "etcd-3.6", module: etcdModules + "3.6", pkg: ".", ldflags: strip, what: "etcd v3.6.6", takes: "1 minute"},
+	{name: "etcd-3.7", module: etcdModules + "3.7", pkg: ".", ldflags: strip, what: "etcd v3.7.3", takes: "1 minute"},
 	{
 		name: "velero", module: "test/lab/velero", pkg: ".",
 		ldflags: strip + " -X github.com/vmware-tanzu/velero/pkg/buildinfo.Version=" + veleroVersion,

@@ -1,4 +1,4 @@
-module github.com/reroot-dev/reroot/test/lab/etcd-v3.5
+module github.com/reroot-dev/reroot/node-executor/crypto/etcd/etcd-3.5
 
 go 1.26
 

@@ -1,4 +1,4 @@
-module github.com/reroot-dev/reroot/test/lab/etcd-v3.6
+module github.com/reroot-dev/reroot/node-executor/crypto/etcd/etcd-3.6
 
 go 1.26
 

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -31,24 +32,41 @@ var errBolt = errors.New("not a backend of etcd, or damaged")
 
 var fullVersion = regexp.MustCompile(`^(\d+\.\d+)\.\d+`)
 
-// Minor returns the minor version, such as 3.5, of the cluster that wrote a backend file. The file is only read.
+// Minor returns the minor version, such as 3.5, of the cluster that wrote a backend file. A file between two versions
+// is refused with [ErrVersion]. The file is only read.
 func Minor(db string) (string, error) {
 	f, err := os.Open(db)
 	if err != nil {
 		return "", fmt.Errorf("cannot read etcd's version: %w", err)
 	}
 	defer f.Close()
-	b, err := openBolt(f)
+	minor, err := minorOf(f)
 	if err != nil {
 		return "", fmt.Errorf("cannot read etcd's version of %s: %w", db, err)
 	}
-	value, err := b.clusterVersion()
+	return minor, nil
+}
+
+func minorOf(file io.ReaderAt) (string, error) {
+	b, err := openBolt(file)
 	if err != nil {
-		return "", fmt.Errorf("cannot read etcd's version of %s: %w", db, err)
+		return "", err
 	}
-	match := fullVersion.FindSubmatch(value)
+	cluster, err := b.value("cluster", "clusterVersion")
+	if err != nil {
+		return "", err
+	}
+	match := fullVersion.FindSubmatch(cluster)
 	if match == nil {
-		return "", fmt.Errorf("cannot read etcd's version of %s: %w", db, ErrVersion)
+		return "", ErrVersion
+	}
+	// Since 3.6 the form of the file has a version of its own, which follows the cluster's within seconds.
+	storage, err := b.value("meta", "storageVersion")
+	if err != nil {
+		return "", err
+	}
+	if storage != nil && !bytes.HasPrefix(storage, append(match[1], '.')) {
+		return "", fmt.Errorf("its storage is of %s, its cluster of %s: %w", storage, cluster, ErrVersion)
 	}
 	return string(match[1]), nil
 }
@@ -88,23 +106,27 @@ func openBolt(file io.ReaderAt) (*bolt, error) {
 	return best, nil
 }
 
-func (b *bolt) clusterVersion() ([]byte, error) {
+// value returns what a bucket says; nil when it does not say it.
+func (b *bolt) value(bucket, key string) ([]byte, error) {
 	page, err := b.page(b.root)
 	if err != nil {
 		return nil, err
 	}
-	bucket, flags, err := b.get(page, "cluster", 0)
-	if err != nil || flags&boltBucket == 0 || len(bucket) < 16 {
-		return nil, errors.Join(err, errBolt)
+	header, flags, err := b.get(page, bucket, 0)
+	if err != nil {
+		return nil, err
+	}
+	if flags&boltBucket == 0 || len(header) < 16 {
+		return nil, errBolt
 	}
 	// A small bucket stands within its parent: root page 0, and the page after the header.
-	inline := bucket[16:]
-	if root := binary.LittleEndian.Uint64(bucket); root != 0 {
+	inline := header[16:]
+	if root := binary.LittleEndian.Uint64(header); root != 0 {
 		if inline, err = b.page(root); err != nil {
 			return nil, err
 		}
 	}
-	value, _, err := b.get(inline, "clusterVersion", 0)
+	value, _, err := b.get(inline, key, 0)
 	return value, err
 }
 
@@ -124,7 +146,7 @@ func (b *bolt) page(id uint64) ([]byte, error) {
 	return page, nil
 }
 
-// get finds a key in a page or below it.
+// get finds a key in a page or below it; the value is nil when it is not there.
 func (b *bolt) get(page []byte, key string, depth int) (value []byte, flags uint32, err error) {
 	if depth > boltMaxDepth || len(page) < boltPageHeader {
 		return nil, 0, errBolt
@@ -160,7 +182,7 @@ func (b *bolt) get(page []byte, key string, depth int) (value []byte, flags uint
 		}
 	}
 	if !found {
-		return nil, 0, errBolt
+		return nil, 0, nil
 	}
 	next, err := b.page(child)
 	if err != nil {

@@ -31,6 +31,8 @@ var (
 	ErrRestarted = errors.New("the history has been restarted")
 	// ErrNotDurable: the server acknowledges before it has synced; a power cut could lose a decision.
 	ErrNotDurable = errors.New("the server does not sync every write")
+	// ErrNoSpace: the file system of the store is full.
+	ErrNoSpace = errors.New("there is no space left for the journal")
 	// ErrNoJournal: the server has no journal, or not all of its streams.
 	ErrNoJournal = errors.New("there is no journal on this server")
 )

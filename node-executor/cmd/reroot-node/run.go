@@ -6,9 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/reroot-dev/reroot/events/journal"
+	"github.com/reroot-dev/reroot/events/seed/registry"
+	"github.com/reroot-dev/reroot/functions/pipeline"
+	"github.com/reroot-dev/reroot/node-executor/cmd/reroot-node/solo"
 	"github.com/reroot-dev/reroot/node-executor/executor/link"
 	"github.com/reroot-dev/reroot/node-executor/executor/node"
 )
@@ -24,7 +30,7 @@ func run(ctx context.Context, log *slog.Logger) error {
 	}
 	log = log.With("cluster", config.Cluster)
 	if config.Journal.Embedded {
-		return solo(ctx, config, log)
+		return runSolo(ctx, config, log)
 	}
 	conn, err := connect(config.Journal, log)
 	if err != nil {
@@ -36,6 +42,43 @@ func run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	if err := x.Run(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+const (
+	// journalDir is the embedded journal's directory in the state directory: the same in both roots of an upgrade.
+	journalDir = "journal"
+	// soloPause is the pause before a journal or functions that failed are started again.
+	soloPause = 5 * time.Second
+)
+
+// runSolo runs everything that a cluster needs in this process until ctx ends: the journal, the functions, the cluster
+// source and the executor.
+func runSolo(ctx context.Context, config node.Config, log *slog.Logger) error {
+	api, err := pipeline.Connect(config.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	access := registry.Access{CertDir: config.Registry.CertDir, Insecure: config.Registry.Insecure, Config: config.Registry.Config}
+	functions := pipeline.Pipeline{Cluster: config.Cluster, API: api, Registry: access, Log: log}
+	h := &solo.Host{
+		Cluster: config.Cluster, Dir: filepath.Join(node.StateDir, journalDir), Port: config.Journal.Port,
+		Functions: functions.Run, Pause: soloPause, Log: log,
+	}
+	x, err := node.New(config, h, log)
+	if err != nil {
+		return err
+	}
+	h.Seen = func() journal.Head {
+		s := x.Ledger.State()
+		return journal.Head{Sequence: s.Sequence, Hash: s.Hash}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return x.Run(gctx) })
+	g.Go(func() error { return h.Run(gctx) })
+	if err := g.Wait(); ctx.Err() == nil {
 		return err
 	}
 	return nil

@@ -26,8 +26,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
-	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
-	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/crypto/verify"
 )
 
@@ -148,7 +147,7 @@ func TestEtcd(t *testing.T) {
 			config := configure(t, dir, plan.Rules{
 				Validity: plan.Extend, Now: now,
 				Renames: rename.Rules{rename.Hostname("sno-seed", "sno-target"), rename.Domain("seed.example", "target.example")},
-				Set:     []scan.Set{{Site: site.Ref{Store: site.Etcd, Name: kubeadminKey}, Field: "data[kubeadmin]", Value: []byte("another")}},
+				Changes: rule.Rules{rule.Kubeadmin([]byte("another"))},
 			})
 			config.Etcd = etcd.DataDir{Dir: data, Programs: programs, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}}
 			summary, err := crypto.Regenerate(t.Context(), config)

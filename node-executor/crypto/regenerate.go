@@ -161,7 +161,7 @@ func (n *node) sources() []site.Source {
 
 func (n *node) scan(ctx context.Context) (found *scan.Result, err error) {
 	err = n.timed("scan", func() error {
-		found, err = scan.Scan(ctx, n.sources(), scan.Options{Renames: n.config.Rules.Renames, Drop: n.config.Rules.Dropped, Set: n.config.Rules.Set})
+		found, err = scan.Scan(ctx, n.sources(), scan.Options{Renames: n.config.Rules.Renames, Rules: n.config.Rules.Changes})
 		return err
 	})
 	return found, err

@@ -14,8 +14,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
-	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
-	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 )
 
 // A client of the old cluster trusts its authority. With the authority's key kept, the new cluster's serving
@@ -166,7 +165,7 @@ func TestRulesThatDoNotFitAreRefused(t *testing.T) {
 		{"key of nobody", plan.Rules{KeepKeys: []plan.KeepKey{{CommonName: "nobody", Key: cryptotest.EC(t)}}}, "no certificate with that name"},
 		{"certificate of nobody", plan.Rules{KeepCertificates: []plan.KeepCertificate{{Certificate: unused}}}, "no certificate has that name"},
 		{"certificate whose key is here", plan.Rules{KeepCertificates: []plan.KeepCertificate{{CommonName: "leaf", Certificate: unused}}}, "keep the key instead"},
-		{"value without a place", plan.Rules{Set: []scan.Set{{Site: site.Ref{Store: site.File, Name: "/etc/nowhere"}, Value: []byte("x")}}}, "cannot be set"},
+		{"value without a place", plan.Rules{Changes: rule.Rules{rule.PullSecret([]byte("{}"))}}, "cannot be set"},
 		{"key named twice", plan.Rules{KeepKeys: []plan.KeepKey{{CommonName: "ca", Key: cryptotest.EC(t)}, {CommonName: "ca", Key: cryptotest.EC(t)}}}, "two rules"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -214,10 +213,10 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 func TestSetFile(t *testing.T) {
 	s := newSmall(t)
 	foreign := cryptotest.Authority(t, "of the seed's registry", cryptotest.EC(t))
-	s.tree["pull-secret.json"] = foreign.PEM() // would be refused as unknown
-	after, _ := regenerate(t, s.tree, plan.Rules{Set: []scan.Set{{Site: site.Ref{Store: site.File, Name: "/etc/pull-secret.json"}, Value: []byte("{}")}}})
+	s.tree["chrony.conf"] = foreign.PEM() // would be refused as unknown
+	after, _ := regenerate(t, s.tree, plan.Rules{Changes: rule.Rules{rule.Chrony([]byte("pool other"))}})
 	s.consistent(t, after)
-	if got := after["pull-secret.json"]; got != "{}" {
+	if got := after["chrony.conf"]; got != "pool other" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -72,7 +72,7 @@ type Handler struct {
 	// Field is shown each string of a stored object before it is looked into, with its path, such as
 	// data[tls.crt]. With ok, the returned value takes its place unread.
 	Field func(path string, value []byte) (replacement []byte, ok bool)
-	// Text returns edits of a stretch of plain text that is not material.
+	// Text returns edits of a stretch of plain text that is not material, or of a map's key in a stored object.
 	Text func(path string, text []byte) []splice.Edit
 	// Layer is shown each decoded document, outermost first.
 	Layer func(path string, content []byte)

@@ -1,6 +1,7 @@
 package crawl
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -14,6 +15,9 @@ import (
 
 // protoMagic precedes every object that Kubernetes stores as protobuf.
 var protoMagic = []byte("k8s\x00")
+
+// IsObject tells whether a document is an object that is stored as protobuf.
+func IsObject(doc []byte) bool { return bytes.HasPrefix(doc, protoMagic) }
 
 var errWire = errors.New("not protobuf")
 
@@ -143,7 +147,10 @@ func (w wireWalk) field(value []byte, field fieldSchema, path string) ([]splice.
 		return w.message(value, schemaOf(field.message), path)
 	case field.text && !w.structure:
 		if w.h.Field != nil {
-			if replacement, ok := w.h.Field(path, value); ok {
+			switch replacement, ok := w.h.Field(path, value); {
+			case ok && bytes.Equal(replacement, value):
+				return nil, nil
+			case ok:
 				return []splice.Edit{{Start: 0, End: len(value), Text: replacement}}, nil
 			}
 		}
@@ -155,14 +162,20 @@ func (w wireWalk) field(value []byte, field fieldSchema, path string) ([]splice.
 	return nil, nil
 }
 
-// entry walks a map entry: 1 is the key, 2 the value.
+// entry walks a map entry: 1 is the key, 2 the value. A key may have a name in it, such as that of a node.
 func (w wireWalk) entry(doc []byte, value fieldSchema, path string) ([]splice.Edit, error) {
 	var edits []splice.Edit
 	key := ""
 	err := eachBytesField(doc, func(number protowire.Number, f wireField) error {
 		if number == 1 {
 			key = string(doc[f.start:f.end])
-			return nil
+			renamed := w.key(doc[f.start:f.end], path)
+			if len(renamed) == 0 {
+				return nil
+			}
+			lifted, err := splice.Whole(f.prefix, f.end, doc[f.start:f.end], lengthPrefixed)(renamed)
+			edits = append(edits, lifted...)
+			return err
 		}
 		inner, err := w.field(doc[f.start:f.end], value, fmt.Sprintf("%s[%s]", path, key))
 		if err != nil || len(inner) == 0 {
@@ -173,6 +186,14 @@ func (w wireWalk) entry(doc []byte, value fieldSchema, path string) ([]splice.Ed
 		return err
 	})
 	return edits, err
+}
+
+// key offers a map's key as plain text; it is no document.
+func (w wireWalk) key(key []byte, path string) []splice.Edit {
+	if w.structure || w.h.Text == nil {
+		return nil
+	}
+	return w.h.Text(path+"[]", key)
 }
 
 func join(path, name string) string {

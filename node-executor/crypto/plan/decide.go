@@ -112,8 +112,10 @@ func (p *Plan) reportUnread() {
 		}
 		report(f.Site.String()+f.Path, "%s (%s)", f.Reason, f.Detail)
 	}
-	for _, set := range p.scan.Unset {
-		p.problem(set.Site.String(), "cannot be set: there is no %q", set.Field)
+	for _, r := range p.rules.Changes {
+		if r.Required && len(p.scan.Applied[r.Name]) == 0 {
+			p.problem(r.Name, "cannot be set: there is no place for it")
+		}
 	}
 	for _, u := range p.scan.Graph.Unread {
 		report := p.note

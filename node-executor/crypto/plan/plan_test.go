@@ -11,6 +11,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
@@ -32,7 +33,7 @@ func decide(t *testing.T, k keys, rules plan.Rules) *plan.Plan {
 	if err := rules.Check(); err != nil {
 		t.Fatal(err)
 	}
-	found, err := scan.Scan(context.Background(), []site.Source{k}, scan.Options{Renames: rules.Renames, Drop: rules.Dropped, Set: rules.Set})
+	found, err := scan.Scan(context.Background(), []site.Source{k}, scan.Options{Renames: rules.Renames, Rules: rules.Changes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func TestDecisions(t *testing.T) {
 		{"or kept", keys{"a": public.PEM() + publicInner.PEM()}, plan.Rules{Unknown: plan.Keep}, map[string]plan.Action{"public": plan.Kept, "public inner": plan.Kept}, ""},
 		{"or replaced, with all that it signed", keys{"a": public.PEM() + publicInner.PEM()}, plan.Rules{Unknown: plan.Replace}, map[string]plan.Action{"public": plan.Fresh, "public inner": plan.Fresh}, ""},
 		{"an unknown public key is refused", keys{"a": cryptotest.PublicPEM(cryptotest.EC(t).Public())}, plan.Rules{}, nil, "neither known as the cluster's"},
-		{"a dropped key is not looked at", keys{"/events/x": lostLeaf.PEM() + lostLeaf.KeyPEM()}, plan.Rules{Drop: []string{"/events/*"}}, map[string]plan.Action{"leaf of lost": ""}, ""},
+		{"a dropped key is not looked at", keys{"/kubernetes.io/events/x": lostLeaf.PEM() + lostLeaf.KeyPEM()}, plan.Rules{Changes: rule.Rules{rule.Drop("events", "", "events/*")}}, map[string]plan.Action{"leaf of lost": ""}, ""},
 		{"an authority kept as a certificate signs nothing any more", keys{"a": lost.PEM() + lostLeaf.PEM() + lostLeaf.KeyPEM()},
 			plan.Rules{KeepCertificates: []plan.KeepCertificate{{CommonName: "lost", Certificate: parse(t, public)}}}, nil, "cannot be issued again"},
 	} {
@@ -138,8 +139,8 @@ func TestKeepKeyBySite(t *testing.T) {
 }
 
 func TestStage(t *testing.T) {
-	k := keys{"/events/a": "x", "/minions/node1": "I am node1", "/other": "nothing", "/both": "node1"}
-	p := decide(t, k, plan.Rules{Drop: []string{"/events/*"}, Renames: rename.Rules{rename.Hostname("node1", "node2")}})
+	k := keys{"/kubernetes.io/events/a": "x", "/minions/node1": "I am node1", "/other": "nothing", "/both": "node1"}
+	p := decide(t, k, plan.Rules{Changes: rule.Rules{rule.Drop("events", "", "events/*")}, Renames: rename.Rules{rename.Hostname("node1", "node2")}})
 	changes, err := p.Stage(&plan.Issued{})
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +156,7 @@ func TestStage(t *testing.T) {
 		got = append(got, text)
 	}
 	slices.Sort(got)
-	want := []string{"create /minions/node2 I am node2", "delete /events/a", "delete /minions/node1", "put /both node2"}
+	want := []string{"create /minions/node2 I am node2", "delete /kubernetes.io/events/a", "delete /minions/node1", "put /both node2"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -16,8 +16,7 @@ import (
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
-	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
-	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 )
 
 // KeepKey puts a given private key in the place of the key of one certificate authority, so that
@@ -82,10 +81,8 @@ type Rules struct {
 	// Orphans is for private keys with a certificate whose issuer's key is not here: Refuse or Keep. Kept
 	// keys are shared by all clusters made from one seed.
 	Orphans Policy
-	// Set gives values a new content.
-	Set []scan.Set
-	// Drop are patterns (path.Match) of etcd keys to be deleted.
-	Drop []string
+	// Changes are named rules: values that only the old cluster knows, objects to be dropped.
+	Changes rule.Rules
 }
 
 // DefaultOwn are the authorities whose private key an OpenShift installer throws away.
@@ -116,12 +113,12 @@ func (r *Rules) Check() error {
 	if r.Orphans == Replace {
 		problems = append(problems, errors.New("cannot replace orphans: nobody here can sign for their issuer"))
 	}
-	for _, pattern := range append(append([]string{}, r.Own...), r.Drop...) {
+	for _, pattern := range r.Own {
 		if _, err := path.Match(pattern, ""); err != nil {
 			problems = append(problems, fmt.Errorf("cannot use pattern %q: %w", pattern, err))
 		}
 	}
-	return errors.Join(append(problems, r.Renames.Check())...)
+	return errors.Join(append(problems, r.Renames.Check(), r.Changes.Check())...)
 }
 
 // name maps a name in a certificate.
@@ -135,19 +132,6 @@ func (r *Rules) name(old string) string {
 func (r *Rules) isOwn(commonName string) bool {
 	for _, pattern := range r.Own {
 		if ok, err := path.Match(pattern, commonName); err == nil && ok {
-			return true
-		}
-	}
-	return false
-}
-
-// Dropped tells whether a site is to be deleted.
-func (r *Rules) Dropped(ref site.Ref) bool {
-	if ref.Store != site.Etcd {
-		return false
-	}
-	for _, pattern := range r.Drop {
-		if ok, err := path.Match(pattern, ref.Name); err == nil && ok {
 			return true
 		}
 	}

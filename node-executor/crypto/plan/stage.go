@@ -9,19 +9,27 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 )
 
 // Stage returns the new content of every site that changes, not yet encrypted (see Seal). Nothing is written.
 func (p *Plan) Stage(made *Issued) ([]site.Change, error) {
-	changes := append([]site.Change{}, p.scan.Dropped...)
+	contents := rule.State{}
 	for _, s := range p.scan.Sites {
 		after, err := p.rewrite(made, s)
 		if err != nil {
 			return nil, fmt.Errorf("cannot rewrite %s: %w", s.Ref, err)
 		}
-		before := s.Before
+		contents[s.Ref] = after
+	}
+	if err := mend(Stored(p.scan.Sites), contents); err != nil {
+		return nil, err
+	}
+	changes := append([]site.Change{}, p.scan.Dropped...)
+	for _, s := range p.scan.Sites {
+		after := contents[s.Ref]
 		moved := site.Ref{Store: s.Store, Name: p.newName(s.Ref)}
 		switch {
 		case moved != s.Ref:
@@ -31,9 +39,9 @@ func (p *Plan) Stage(made *Issued) ([]site.Change, error) {
 			// The new one first: until it is durable the old one is the only copy.
 			changes = append(changes,
 				site.Change{Ref: moved, Create: true, Like: s.Name, After: after, Envelope: s.Envelope},
-				site.Change{Ref: s.Ref, Delete: true, Before: before})
-		case site.HashOf(after) != before:
-			changes = append(changes, site.Change{Ref: s.Ref, Before: before, After: after, Envelope: s.Envelope})
+				site.Change{Ref: s.Ref, Delete: true, Before: s.Before})
+		case site.HashOf(after) != s.Before:
+			changes = append(changes, site.Change{Ref: s.Ref, Before: s.Before, After: after, Envelope: s.Envelope})
 		}
 	}
 	return changes, nil
@@ -72,7 +80,7 @@ func (p *Plan) newName(ref site.Ref) string {
 	return rename.Base(p.rules.Renames, ref.Name)
 }
 
-// rewrite makes all replacements and renames of a site in one pass.
+// rewrite makes all replacements and renames of a site in one pass, and gives it the rules' values once more.
 func (p *Plan) rewrite(made *Issued, s site.Site) ([]byte, error) {
 	edits, err := crawl.Rewrite(s.Content, crawl.Handler{
 		Leaf: func(leaf crawl.Leaf) ([]byte, error) { return p.Replacement(made, leaf) },
@@ -81,12 +89,11 @@ func (p *Plan) rewrite(made *Issued, s site.Site) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(edits) == 0 {
-		return s.Content, nil
-	}
 	after, err := splice.Apply(s.Content, edits)
 	if err != nil {
 		return nil, err
 	}
-	return annotateValidity(after)
+	// A name of the seed's may by chance be a part of a value of the site's.
+	after, _, err = p.rules.Changes.Set(s.Ref, after)
+	return after, err
 }

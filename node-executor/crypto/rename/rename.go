@@ -61,26 +61,49 @@ func (rules Rules) Check() error {
 
 // Edits returns the changes of a text.
 func (rules Rules) Edits(text []byte) []splice.Edit {
-	var found []splice.Edit
-	for _, r := range rules {
-		if r.Old == r.New {
-			continue
-		}
-		found = append(found, r.edits(text)...)
+	var edits []splice.Edit
+	for _, m := range rules.matches(text) {
+		edits = append(edits, m.Edit)
 	}
-	slices.SortFunc(found, func(a, b splice.Edit) int {
+	return edits
+}
+
+// match is a change and the kind of the rule that makes it.
+type match struct {
+	splice.Edit
+	kind string
+}
+
+func (rules Rules) matches(text []byte) []match {
+	var found []match
+	for _, r := range rules {
+		if r.Old != r.New {
+			found = append(found, r.matches(text)...)
+		}
+	}
+	slices.SortFunc(found, func(a, b match) int {
 		if a.Start != b.Start {
 			return a.Start - b.Start
 		}
 		return b.End - a.End
 	})
 	kept, end := found[:0], 0
-	for _, e := range found {
-		if e.Start >= end {
-			kept, end = append(kept, e), e.End
+	for _, m := range found {
+		if m.Start >= end {
+			kept, end = append(kept, m), m.End
 		}
 	}
 	return kept
+}
+
+// Kinds returns the kinds of those rules that change the text, sorted.
+func (rules Rules) Kinds(text []byte) []string {
+	var kinds []string
+	for _, e := range rules.matches(text) {
+		kinds = append(kinds, e.kind)
+	}
+	slices.Sort(kinds)
+	return slices.Compact(kinds)
 }
 
 // Apply returns the text with the changes made.
@@ -96,8 +119,8 @@ func (rules Rules) Apply(text string) string {
 	return string(out)
 }
 
-func (r Rule) edits(text []byte) []splice.Edit {
-	var found []splice.Edit
+func (r Rule) matches(text []byte) []match {
+	var found []match
 	old := []byte(r.prefix + r.Old)
 	for at := 0; ; {
 		i := bytes.Index(text[at:], old)
@@ -106,7 +129,7 @@ func (r Rule) edits(text []byte) []splice.Edit {
 		}
 		start, end := at+i, at+i+len(old)
 		if r.stands(text, start, end) {
-			found = append(found, splice.Edit{Start: start + len(r.prefix), End: end, Text: []byte(r.New)})
+			found = append(found, match{splice.Edit{Start: start + len(r.prefix), End: end, Text: []byte(r.New)}, r.Kind})
 		}
 		at = start + 1
 	}

@@ -9,11 +9,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"path"
+	"slices"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 )
@@ -30,26 +34,27 @@ type Result struct {
 	Findings []Finding
 	Sites    []site.Site       // those that hold material or a name that is renamed, or are encrypted
 	Dropped  []site.Change     // those that will be deleted, unread
-	Unset    []Set             // values for which there is no place
 	Names    map[site.Ref]bool // every site there is
 	Bytes    int64
+	// Applied is where each rule and each kind of rename has something to do, by its name.
+	Applied map[string][]site.Ref
 
 	options Options
-	made    map[int]bool // values set, by their index
 	ring    *atrest.Ring
 	waiting []site.Site // encrypted with a key that was not known yet
 }
 
 // Options says what a scan looks for besides material.
 type Options struct {
-	Renames rename.Rules            // text that they would change makes a site worth keeping
-	Drop    func(ref site.Ref) bool // sites to be deleted; nil drops none
-	Set     []Set                   // values to be replaced, before anything else is done
+	Renames rename.Rules // text that they would change makes a site worth keeping
+	// Rules drop sites, and give values before anything is looked at, so that the old value is not taken for the
+	// cluster's material.
+	Rules rule.Rules
 }
 
 // Scan reads the sources. A site that cannot be understood is a finding, one that cannot be read an error.
 func Scan(ctx context.Context, sources []site.Source, options Options) (*Result, error) {
-	r := &Result{Graph: graph.New(), Names: map[site.Ref]bool{}, options: options, made: map[int]bool{}, ring: atrest.NewRing()}
+	r := &Result{Graph: graph.New(), Names: map[site.Ref]bool{}, options: options, Applied: map[string][]site.Ref{}, ring: atrest.NewRing()}
 	for _, source := range sources {
 		if err := source.Walk(ctx, r.add); err != nil {
 			return nil, err
@@ -57,11 +62,6 @@ func Scan(ctx context.Context, sources []site.Source, options Options) (*Result,
 	}
 	if err := r.addWaiting(ctx); err != nil {
 		return nil, err
-	}
-	for i, set := range options.Set {
-		if !r.made[i] {
-			r.Unset = append(r.Unset, set)
-		}
 	}
 	r.Graph.Relate()
 	return r, nil
@@ -71,8 +71,10 @@ func (r *Result) add(s site.Site) error {
 	r.Names[s.Ref] = true
 	r.Bytes += int64(len(s.Content))
 	s.Before = site.HashOf(s.Content)
+	dropped := r.options.Rules.Dropped(s.Ref)
 	switch {
-	case r.options.Drop != nil && r.options.Drop(s.Ref):
+	case dropped != "":
+		r.Applied[dropped] = append(r.Applied[dropped], s.Ref)
 		r.Dropped = append(r.Dropped, site.Change{Ref: s.Ref, Before: s.Before, Delete: true})
 		return nil
 	case atrest.Encrypted(s.Content) && !r.open(&s):
@@ -120,16 +122,19 @@ func (r *Result) addWaiting(ctx context.Context) error {
 }
 
 func (r *Result) read(s site.Site) error {
-	renames := r.options.Renames
 	if s.TooLarge {
 		r.Findings = append(r.Findings, Finding{s.Ref, crawl.Finding{Reason: crawl.TooDeep, Detail: "file too large", Serious: true}})
 	}
-	set, err := r.set(&s, r.options.Set)
-	if err != nil {
-		return fmt.Errorf("cannot set values of %s: %w", s.Ref, err)
+	touched := r.set(&s) || s.Envelope != nil
+	renamed := map[string]bool{}
+	text := func(text []byte) {
+		for _, kind := range r.options.Renames.Kinds(text) {
+			touched, renamed[kind] = true, true
+		}
 	}
-	touched := set || s.Envelope != nil || renames.Apply(s.Name) != s.Name
-	_, err = crawl.Rewrite(s.Content, crawl.Handler{
+	text([]byte(renamable(s.Ref)))
+	repeats := rule.Concerned(s.Content)
+	_, err := crawl.Rewrite(s.Content, crawl.Handler{
 		Leaf: func(leaf crawl.Leaf) ([]byte, error) {
 			touched = true
 			r.Graph.Add(s.Ref.String(), leaf)
@@ -138,8 +143,8 @@ func (r *Result) read(s site.Site) error {
 			}
 			return nil, nil
 		},
-		Text: func(_ string, text []byte) []splice.Edit {
-			touched = touched || len(renames.Edits(text)) > 0
+		Text: func(_ string, plain []byte) []splice.Edit {
+			text(plain)
 			return nil
 		},
 		Finding: func(f crawl.Finding) { r.Findings = append(r.Findings, Finding{s.Ref, f}) },
@@ -147,8 +152,37 @@ func (r *Result) read(s site.Site) error {
 	if err != nil {
 		return fmt.Errorf("cannot read %s: %w", s.Ref, err)
 	}
-	if touched {
-		r.Sites = append(r.Sites, s)
+	if !touched && len(repeats) == 0 {
+		return nil
+	}
+	r.Sites = append(r.Sites, s)
+	for _, name := range slices.AppendSeq(repeats, maps.Keys(renamed)) {
+		r.Applied[name] = append(r.Applied[name], s.Ref)
 	}
 	return nil
+}
+
+// renamable is the part of a site's name that renames may change: directories are not moved.
+func renamable(ref site.Ref) string {
+	if ref.Store == site.File {
+		return path.Base(ref.Name)
+	}
+	return ref.Name
+}
+
+// set gives the site the rules' values and tells whether there were any. A site that a rule wants to change and cannot
+// read is a finding: the value may be the seed's.
+func (r *Result) set(s *site.Site) (touched bool) {
+	after, names, err := r.options.Rules.Set(s.Ref, s.Content)
+	if err != nil {
+		r.Findings = append(r.Findings, Finding{s.Ref, crawl.Finding{Reason: crawl.Malformed, Detail: err.Error(), Serious: true}})
+		return false
+	}
+	if len(names) > 0 {
+		s.Original, s.Content = s.Content, after
+	}
+	for _, name := range names {
+		r.Applied[name] = append(r.Applied[name], s.Ref)
+	}
+	return len(names) > 0
 }

@@ -62,6 +62,8 @@ type Site struct {
 	Before Hash
 	// Envelope is how the stored value is encrypted, Content being what it opened to; nil when it is not encrypted.
 	Envelope *atrest.Envelope
+	// Original is the content before rules gave it values; nil when none did.
+	Original []byte
 	// TooLarge is set, and Content empty, for a file that is too large to be opened and mentions a private key.
 	TooLarge bool
 }

@@ -12,13 +12,15 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 	"github.com/reroot-dev/reroot/node-executor/crypto/token"
 )
 
 // Staged returns everything that is wrong with the changes of the sites that were read; nothing means that every
 // invariant holds: each place holds the successor of what it held and in the same order, each signature is by
-// the successor of the old signer's key, identifiers of keys agree, and no two keys became one.
+// the successor of the old signer's key, identifiers of keys agree, no two keys became one, what were copies still are, and
+// what objects say about each other is as true as it was.
 func Staged(p *plan.Plan, made *plan.Issued, before []site.Site, changes []site.Change) []plan.Problem {
 	v := verifier{plan: p, made: made, after: graph.New(), keys: map[pki.KeyID]pki.KeyID{}}
 	becomes := map[site.Ref][]byte{}
@@ -30,13 +32,17 @@ func Staged(p *plan.Plan, made *plan.Issued, before []site.Site, changes []site.
 			becomes[c.Ref] = c.After
 		}
 	}
+	stored := plan.Stored(before)
+	after := rule.State{}
 	for _, s := range before {
-		after, changed := becomes[s.Ref]
-		if !changed {
-			after = s.Content
+		after[s.Ref] = stored[s.Ref]
+		if changed, ok := becomes[s.Ref]; ok {
+			after[s.Ref] = changed
 		}
-		v.site(s.Ref, s.Content, after)
+		v.site(s.Ref, s.Content, after[s.Ref])
 	}
+	v.mirrors(before, after)
+	v.agreements(before, after)
 	v.after.Relate()
 	v.keyPairs()
 	v.encryptionKeys()

@@ -8,11 +8,18 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 	"github.com/reroot-dev/reroot/node-executor/crypto/verify"
@@ -27,6 +34,35 @@ type staged struct {
 	changes []site.Change
 }
 
+const (
+	secretKey = "/kubernetes.io/secrets/ns/leaf"
+	notBefore = "auth.openshift.io/certificate-not-before"
+)
+
+// secret is what the API server stores of a certificate and of when it says that it begins to be valid.
+func secret(t *testing.T, certificate, begins string) string {
+	t.Helper()
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{notBefore: begins}}, Data: map[string][]byte{"tls.crt": []byte(certificate)}}
+	s.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	var out bytes.Buffer
+	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(s, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// keys is an etcd.
+type keys map[string]string
+
+func (k keys) Walk(_ context.Context, visit func(site.Site) error) error {
+	for name, value := range k {
+		if err := visit(site.Site{Ref: site.Ref{Store: site.Etcd, Name: name}, Content: []byte(value)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func stage(t *testing.T) *staged {
 	t.Helper()
 	dir := t.TempDir()
@@ -37,6 +73,7 @@ func stage(t *testing.T) *staged {
 	for name, content := range map[string]string{
 		"ca": ca.PEM() + ca.KeyPEM(), "other": other.PEM() + other.KeyPEM(), "leaf": leaf.PEM() + leaf.KeyPEM(),
 		"bundle": ca.PEM() + other.PEM(), "account": cryptotest.KeyPEM(account), "token": cryptotest.Token(t, account, "a"),
+		"manifest": "host: node1", "copy of manifest": "host: node1",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -47,10 +84,12 @@ func stage(t *testing.T) *staged {
 		t.Fatal(err)
 	}
 	s := &staged{tree: tree}
-	if s.found, err = scan.Scan(context.Background(), []site.Source{tree}, scan.Options{}); err != nil {
+	rules := plan.Rules{Renames: rename.Rules{rename.Hostname("node1", "node2")}}
+	objects := keys{secretKey: secret(t, leaf.PEM(), cryptotest.Begin.Format(time.RFC3339))}
+	if s.found, err = scan.Scan(context.Background(), []site.Source{tree, objects}, scan.Options{Renames: rules.Renames}); err != nil {
 		t.Fatal(err)
 	}
-	s.plan = plan.Decide(s.found, plan.Rules{})
+	s.plan = plan.Decide(s.found, rules)
 	if len(s.plan.Problems) != 0 {
 		t.Fatal(s.plan.Problems)
 	}
@@ -100,7 +139,7 @@ func (s *staged) reissue(t *testing.T, name string, change func(*pki.Reissue)) {
 
 func (s *staged) change(name string) *site.Change {
 	for i := range s.changes {
-		if s.changes[i].Name == "/etc/"+name {
+		if s.changes[i].Name == "/etc/"+name || s.changes[i].Name == name {
 			return &s.changes[i]
 		}
 	}
@@ -148,6 +187,15 @@ func TestEveryMistakeIsNoticed(t *testing.T) {
 		{"another length of validity", func(t *testing.T, s *staged) {
 			s.reissue(t, "leaf", func(r *pki.Reissue) { r.NotBefore, r.NotAfter = cryptotest.Begin, cryptotest.Begin.AddDate(1, 0, 0) })
 		}, "another length of time"},
+		{"a copy was forgotten", func(_ *testing.T, s *staged) { s.change("manifest").After = []byte("host: node1") }, "was a copy of"},
+		{"a copy became another", func(_ *testing.T, s *staged) { s.change("copy of manifest").After = []byte("host: node3") }, "was a copy of"},
+		{"an annotation was forgotten", func(t *testing.T, s *staged) {
+			s.reissue(t, "leaf", func(r *pki.Reissue) {
+				r.NotBefore, r.NotAfter = cryptotest.Begin.AddDate(0, 0, 1), cryptotest.End.AddDate(0, 0, 1)
+			})
+			c := s.change(secretKey)
+			c.After = bytes.Replace(c.After, []byte(cryptotest.Begin.AddDate(0, 0, 1).Format(time.RFC3339)), []byte(cryptotest.Begin.Format(time.RFC3339)), 1)
+		}, "is no longer true"},
 		{"the token of another", func(t *testing.T, s *staged) {
 			for id := range s.made.Tokens {
 				s.made.Tokens[id] = []byte(cryptotest.Token(t, cryptotest.EC(t), "a"))

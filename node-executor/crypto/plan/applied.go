@@ -1,0 +1,41 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+)
+
+// Application is one named rule and where it has something to do.
+type Application struct {
+	Rule  string     `json:"rule"`
+	Why   string     `json:"why"`
+	Sites []site.Ref `json:"sites"` // sorted; empty where the rule found nothing
+}
+
+// Applications lists every rule of the plan: renames, values that are given, objects that are dropped, and fields
+// that are made to agree with what they speak of. It is complete before anything is made.
+func (p *Plan) Applications() []Application {
+	var all []Application
+	add := func(name, why string) {
+		if slices.ContainsFunc(all, func(a Application) bool { return a.Rule == name }) {
+			return // several renames of one kind
+		}
+		sites := slices.SortedFunc(slices.Values(p.scan.Applied[name]), func(a, b site.Ref) int {
+			return cmp.Compare(a.String(), b.String())
+		})
+		all = append(all, Application{Rule: name, Why: why, Sites: sites})
+	}
+	for _, r := range p.rules.Renames {
+		add(r.Kind, r.Old+" is called "+r.New)
+	}
+	for _, r := range p.rules.Changes {
+		add(r.Name, r.Why)
+	}
+	for _, a := range rule.Agreements {
+		add(a.Name, a.Why)
+	}
+	return all
+}

@@ -1,0 +1,14 @@
+package rule
+
+// Kubeadmin gives the administrator the password that has the bcrypt hash, and drops the seed's if there is none. The
+// secret cannot be made anew: OpenShift refuses one that is more than an hour younger than its namespace.
+func Kubeadmin(hash []byte) Rule {
+	const object = "secrets/kube-system/kubeadmin"
+	r := Rule{Name: "kubeadmin", Why: "whoever knows the seed's password would be this cluster's administrator"}
+	if len(hash) == 0 {
+		r.Places = []Place{{Applies: keys(object)}}
+	} else {
+		r.Places = []Place{dataOf(object, "kubeadmin", hash)}
+	}
+	return r
+}

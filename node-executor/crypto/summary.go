@@ -19,6 +19,9 @@ type Summary struct {
 	// EncryptionKeys counts the keys of encryption at rest, which are all replaced.
 	EncryptionKeys int `json:"encryptionKeys,omitempty"`
 
+	// Rules counts the sites at which each named rule had something to do.
+	Rules map[string]int `json:"rules"`
+
 	Sites     map[site.Store]int `json:"sites"` // changed
 	SitesRead int                `json:"sitesRead"`
 	BytesRead int64              `json:"bytesRead"`
@@ -64,7 +67,7 @@ func (e *RefusedError) Error() string {
 func summarise(p *plan.Plan, made *plan.Issued, changes []site.Change) *Summary {
 	s := &Summary{
 		Keys: map[plan.Action]int{}, Certificates: map[plan.Action]int{}, Tokens: map[plan.Action]int{},
-		Sites: map[site.Store]int{}, Notes: p.Notes, EncryptionKeys: len(made.EncryptionKeys),
+		Sites: map[site.Store]int{}, Rules: map[string]int{}, Notes: p.Notes, EncryptionKeys: len(made.EncryptionKeys),
 	}
 	for _, d := range p.Keys {
 		s.Keys[d.Action]++
@@ -73,6 +76,9 @@ func summarise(p *plan.Plan, made *plan.Issued, changes []site.Change) *Summary 
 		}
 	}
 	slices.SortFunc(s.Replaced, func(a, b Replacement) int { return strings.Compare(a.Old, b.Old) })
+	for _, a := range p.Applications() {
+		s.Rules[a.Rule] = len(a.Sites)
+	}
 	for _, d := range p.Certificates {
 		s.Certificates[d.Action]++
 	}

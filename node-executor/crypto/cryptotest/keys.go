@@ -40,6 +40,24 @@ func (k *Keys) Make(a pki.Algorithm) (crypto.Signer, error) {
 	return cachedRSA(k.pool, a.Bits, n)
 }
 
+// Load takes all keys of the pool that the cache has into the process, so that Make need not read them.
+func (k *Keys) Load() error {
+	dir, err := cacheDir()
+	if err != nil {
+		return err
+	}
+	paths, err := filepath.Glob(filepath.Join(dir, k.pool+"-*.der"))
+	if err != nil {
+		return fmt.Errorf("cannot list the cache: %w", err)
+	}
+	for _, path := range paths {
+		if _, err := rsaAt(path, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // RSA returns the n-th RSA key of 2048 bits for tests that name their keys.
 func RSA(t testing.TB, n int) *rsa.PrivateKey {
 	t.Helper()
@@ -54,11 +72,22 @@ var rsaKeys sync.Map // path → func() (*rsa.PrivateKey, error)
 
 // cachedRSA takes a key from the process, the cache or, when neither has it, makes it.
 func cachedRSA(pool string, bits, n int) (*rsa.PrivateKey, error) {
+	dir, err := cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	return rsaAt(filepath.Join(dir, fmt.Sprintf("%s-%d-%d.der", pool, bits, n)), bits)
+}
+
+func cacheDir() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return nil, fmt.Errorf("cannot find the cache: %w", err)
+		return "", fmt.Errorf("cannot find the cache: %w", err)
 	}
-	path := filepath.Join(cache, "reroot", "test-keys", fmt.Sprintf("%s-%d-%d.der", pool, bits, n))
+	return filepath.Join(cache, "reroot", "test-keys"), nil
+}
+
+func rsaAt(path string, bits int) (*rsa.PrivateKey, error) {
 	once, _ := rsaKeys.LoadOrStore(path, sync.OnceValues(func() (*rsa.PrivateKey, error) { return loadRSA(path, bits) }))
 	return once.(func() (*rsa.PrivateKey, error))()
 }

@@ -249,31 +249,14 @@ func (n *node) forget(ctx context.Context) error {
 	return n.config.Etcd.ForgetLog(ctx, n.config.Fault)
 }
 
-// confirm reads all sites once more: each change is there, nothing else has come.
+// confirm reads what was changed once more.
 func (n *node) confirm(ctx context.Context, changes []site.Change) error {
-	want := map[site.Ref]site.Change{}
-	for _, c := range changes {
-		want[c.Ref] = c
-	}
-	for _, source := range n.sources() {
-		err := source.Walk(ctx, func(s site.Site) error {
-			c, changed := want[s.Ref]
-			if changed && (c.Delete || site.HashOf(s.Content) != site.HashOf(c.After)) {
-				return fmt.Errorf("cannot confirm %s: %w", s.Ref, site.ErrForeignWrite)
-			}
-			delete(want, s.Ref)
-			return nil
-		})
-		if err != nil {
+	if n.keys != nil {
+		if err := n.keys.Confirm(ctx, changes); err != nil {
 			return err
 		}
 	}
-	for ref, c := range want {
-		if !c.Delete {
-			return fmt.Errorf("cannot confirm %s: missing", ref)
-		}
-	}
-	return nil
+	return n.files.Confirm(ctx, changes)
 }
 
 // replacement describes what became of a key.

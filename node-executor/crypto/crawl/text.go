@@ -277,9 +277,15 @@ func wrap(text []byte, width int, separator []byte) []byte {
 	return out.Bytes()
 }
 
-func isBase64(b byte) bool {
-	return b >= 'A' && b <= 'Z' || b >= 'a' && b <= 'z' || b >= '0' && b <= '9' || b == '+' || b == '/'
-}
+func isBase64(b byte) bool { return base64Alphabet[b] }
+
+// base64Alphabet is a table because every byte that is read is looked up in it.
+var base64Alphabet = func() (in [256]bool) {
+	for _, b := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
+		in[b] = true
+	}
+	return in
+}()
 
 func isBase64URL(b byte) bool {
 	return b >= 'A' && b <= 'Z' || b >= 'a' && b <= 'z' || b >= '0' && b <= '9' || b == '-' || b == '_'

@@ -153,8 +153,15 @@ func changes(ctx context.Context, t *testing.T, client *clientv3.Client, keys *e
 			if test.before != "" {
 				put(ctx, t, client, "key", test.before)
 			}
-			if err := keys.Apply(ctx, []site.Change{test.change}, never); !errors.Is(err, test.err) {
+			changes, done := []site.Change{test.change}, test.before == test.want && test.err == nil
+			if err := keys.Confirm(ctx, changes); (err == nil) != done {
+				t.Errorf("confirming before: got error %v", err)
+			}
+			if err := keys.Apply(ctx, changes, never); !errors.Is(err, test.err) {
 				t.Errorf("got error %v, want %v", err, test.err)
+			}
+			if err := keys.Confirm(ctx, changes); !errors.Is(err, test.err) {
+				t.Errorf("confirming after: got error %v, want %v", err, test.err)
 			}
 			if got, _, _ := get(ctx, t, client, "key"); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)

@@ -68,51 +68,70 @@ func (k *Keyspace) Walk(ctx context.Context, visit func(site.Site) error) error 
 // Apply brings keys to the state that the changes want, in transactions that each check that nobody
 // else wrote. It may be called again after a crash at any point. Fault is called before each transaction.
 func (k *Keyspace) Apply(ctx context.Context, changes []site.Change, fault func(string) error) error {
+	return eachBatch(changes, func(batch []site.Change) error { return k.applyBatch(ctx, batch, fault) })
+}
+
+// Confirm reads the keys that the changes are about and fails where one is not as it was to become.
+func (k *Keyspace) Confirm(ctx context.Context, changes []site.Change) error {
+	return eachBatch(changes, func(batch []site.Change) error {
+		_, operations, err := k.pending(ctx, batch)
+		if err == nil && len(operations) > 0 {
+			err = fmt.Errorf("cannot confirm %d of the keys from %s on: %w", len(operations), batch[0].Ref, site.ErrForeignWrite)
+		}
+		return err
+	})
+}
+
+// eachBatch cuts the changes of keys into pieces that a server takes in one transaction.
+func eachBatch(changes []site.Change, do func([]site.Change) error) error {
 	var batch []site.Change
 	size := 0
-	flush := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		err := k.applyBatch(ctx, batch, fault)
-		batch, size = batch[:0], 0
-		return err
-	}
 	for _, c := range changes {
 		if c.Store != site.Etcd {
 			continue
 		}
-		if len(batch) == batchOps || size+len(c.After) > batchBytes {
-			if err := flush(); err != nil {
+		if len(batch) == batchOps || len(batch) > 0 && size+len(c.After) > batchBytes {
+			if err := do(batch); err != nil {
 				return err
 			}
+			batch, size = batch[:0], 0
 		}
 		batch = append(batch, c)
 		size += len(c.After)
 	}
-	return flush()
+	if len(batch) == 0 {
+		return nil
+	}
+	return do(batch)
 }
 
-// applyBatch reads what the keys are now and makes one transaction of what is still to be done.
-func (k *Keyspace) applyBatch(ctx context.Context, batch []site.Change, fault func(string) error) error {
+// pending reads what the keys are now and returns what is still to be done, and under which conditions.
+func (k *Keyspace) pending(ctx context.Context, batch []site.Change) (conditions []clientv3.Cmp, operations []clientv3.Op, err error) {
 	reads := make([]clientv3.Op, len(batch))
 	for i, c := range batch {
 		reads[i] = clientv3.OpGet(c.Name)
 	}
 	now, err := k.client.Txn(ctx).Then(reads...).Commit()
 	if err != nil {
-		return fmt.Errorf("cannot read %d keys from %s on: %w", len(batch), batch[0].Ref, err)
+		return nil, nil, fmt.Errorf("cannot read %d keys from %s on: %w", len(batch), batch[0].Ref, err)
 	}
-	var conditions []clientv3.Cmp
-	var operations []clientv3.Op
 	for i, c := range batch {
 		condition, operation, err := guarded(c, now.Responses[i].GetResponseRange().Kvs)
 		if err != nil {
-			return fmt.Errorf("cannot change %s: %w", c.Ref, err)
+			return nil, nil, fmt.Errorf("cannot change %s: %w", c.Ref, err)
 		}
 		if operation != nil {
 			conditions, operations = append(conditions, condition), append(operations, *operation)
 		}
+	}
+	return conditions, operations, nil
+}
+
+// applyBatch makes one transaction of what is still to be done.
+func (k *Keyspace) applyBatch(ctx context.Context, batch []site.Change, fault func(string) error) error {
+	conditions, operations, err := k.pending(ctx, batch)
+	if err != nil {
+		return err
 	}
 	if len(operations) == 0 {
 		return nil

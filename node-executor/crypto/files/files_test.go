@@ -161,8 +161,12 @@ func TestApply(t *testing.T) {
 			for name, content := range test.before {
 				write(t, filepath.Join(dir, name), content)
 			}
-			if err := newTree(t, dir).Apply(context.Background(), []site.Change{test.change}, never); !errors.Is(err, test.err) {
+			tree, changes := newTree(t, dir), []site.Change{test.change}
+			if err := tree.Apply(context.Background(), changes, never); !errors.Is(err, test.err) {
 				t.Errorf("got error %v, want %v", err, test.err)
+			}
+			if err := tree.Confirm(context.Background(), changes); !errors.Is(err, test.err) {
+				t.Errorf("confirming: got error %v, want %v", err, test.err)
 			}
 			entries, err := os.ReadDir(dir)
 			if err != nil || len(entries) != len(test.want) {
@@ -174,6 +178,14 @@ func TestApply(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestConfirmWantsTheNewContent(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "a"), "old")
+	if err := newTree(t, dir).Confirm(context.Background(), []site.Change{change("/etc/a", "old", "new")}); !errors.Is(err, site.ErrForeignWrite) {
+		t.Errorf("got error %v for a file that is as it was, want %v", err, site.ErrForeignWrite)
 	}
 }
 

@@ -68,6 +68,23 @@ func (t *Tree) Apply(ctx context.Context, changes []site.Change, fault func(stri
 	return syncDirs(dirs)
 }
 
+// Confirm reads the files that the changes are about and fails where one is not as it was to become.
+func (t *Tree) Confirm(ctx context.Context, changes []site.Change) error {
+	for _, c := range changes {
+		if c.Store != site.File {
+			continue
+		}
+		_, done, err := t.examine(c)
+		if err == nil && !done {
+			err = site.ErrForeignWrite
+		}
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			return fmt.Errorf("cannot confirm %s: %w", c.Ref, err)
+		}
+	}
+	return nil
+}
+
 // work is a change with the place of its file on this host.
 type work struct {
 	site.Change

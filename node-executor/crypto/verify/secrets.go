@@ -18,7 +18,17 @@ import (
 // Needles finds any of many byte strings in one pass over a text.
 type Needles struct {
 	byPrefix map[uint64][]needle
-	filter   [1 << 16]bool // of the first two bytes, so that most positions cost one look
+	// filter has a bit for the hash of the first four bytes, so that most positions cost one look. Of fewer bytes it would
+	// pass most of a text in base64, since some thousand needles are in base64 too.
+	filter [1 << filterBits / 64]uint64
+}
+
+const filterBits = 20
+
+// filterBit is the place of four bytes in the filter.
+func filterBit(text []byte) uint32 {
+	const golden = 0x9E3779B1 // 2^32 divided by the golden ratio: spreads what differs little
+	return binary.LittleEndian.Uint32(text) * golden >> (32 - filterBits)
 }
 
 type needle struct {
@@ -82,13 +92,14 @@ func (n *Needles) add(secret []byte, owner pki.KeyID) {
 func (n *Needles) insert(piece []byte, owner pki.KeyID) {
 	prefix := binary.LittleEndian.Uint64(piece)
 	n.byPrefix[prefix] = append(n.byPrefix[prefix], needle{bytes.Clone(piece), owner})
-	n.filter[binary.LittleEndian.Uint16(piece)] = true
+	bit := filterBit(piece)
+	n.filter[bit/64] |= 1 << (bit % 64)
 }
 
 // Find returns the owner of a needle in the text.
 func (n *Needles) Find(text []byte) (owner pki.KeyID, found bool) {
 	for i := 0; i+8 <= len(text); i++ {
-		if !n.filter[binary.LittleEndian.Uint16(text[i:])] {
+		if bit := filterBit(text[i:]); n.filter[bit/64]&(1<<(bit%64)) == 0 {
 			continue
 		}
 		for _, candidate := range n.byPrefix[binary.LittleEndian.Uint64(text[i:])] {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/upgrade"
+	"github.com/reroot-dev/reroot/functions/remedy"
 )
 
 // Name of the function.
@@ -39,7 +40,7 @@ func (Function) Handle(_ context.Context, s upgrade.State, e event.Event) ([]eve
 		if err != nil {
 			return nil, err
 		}
-		return say(events.TypeIdleFailed, events.IdleFailed{Failure: f.Failure})
+		return say(events.TypeIdleFailed, events.IdleFailed{Failure: remedy.Of(f.Failure, remedy.CleanUpAgain)})
 	case events.TypeDeadlinePassed:
 		return say(events.TypeIdleFailed, events.IdleFailed{Failure: events.Failure{
 			Reason: events.ReasonDeadline, Message: "the node did not report that it has cleaned up",

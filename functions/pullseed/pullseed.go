@@ -3,7 +3,6 @@
 package pullseed
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/upgrade"
+	"github.com/reroot-dev/reroot/functions/remedy"
 )
 
 // Name of the function.
@@ -52,8 +52,7 @@ func (Function) Handle(_ context.Context, s upgrade.State, e event.Event) ([]eve
 		if err != nil {
 			return nil, err
 		}
-		f.Next = cmp.Or(f.Next, remedies[f.Reason], "see what journalctl -u reroot-node says on the node") + ", set stage Idle, then ask again"
-		return say(events.TypePrepFailed, events.PrepFailed{Failure: f.Failure})
+		return say(events.TypePrepFailed, events.PrepFailed{Failure: remedy.Of(f.Failure, remedy.AskAgain)})
 	case events.TypeDeadlinePassed:
 		if s.Phase != upgrade.Seedpull && s.Phase != upgrade.Precache {
 			return nil, nil
@@ -65,19 +64,6 @@ func (Function) Handle(_ context.Context, s upgrade.State, e event.Event) ([]eve
 		}})
 	}
 	return nil, nil
-}
-
-// remedies are what a person can do about a failure that the node reports.
-var remedies = map[events.Reason]string{
-	events.ReasonSeedUnreachable:   "check the registry, and the node's DNS and proxy",
-	events.ReasonSeedUnauthorized:  "put credentials for the registry into the pull secret",
-	events.ReasonSeedNotFound:      "push the seed image again: it has been removed from the registry",
-	events.ReasonSeedCorrupt:       "push the seed image again",
-	events.ReasonSeedUnsafe:        "do not use this seed image: make another from a cluster that you trust",
-	events.ReasonPullSecretMissing: "create the pull secret",
-	events.ReasonNoSpace:           "make room on the node's disk",
-	events.ReasonPrecacheFailed:    "make the seed's container images available in their registries",
-	events.ReasonCommandRefused:    "check that no earlier upgrade of the node is under way",
 }
 
 func stateroot(d *events.Deployment) string {

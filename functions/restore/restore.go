@@ -16,6 +16,7 @@ import (
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/upgrade"
 	"github.com/reroot-dev/reroot/functions/cluster"
+	"github.com/reroot-dev/reroot/functions/remedy"
 )
 
 // Name of the function.
@@ -75,7 +76,7 @@ func (f Function) Handle(ctx context.Context, s upgrade.State, e event.Event) ([
 	return nil, nil
 }
 
-// failure reads the failure out of any *.failed event that this function reacts to.
+// failure is that of any *.failed event that this function reacts to, with what to do about it.
 func failure(e event.Event) (events.Failure, error) {
 	switch events.TypeOf(e) {
 	case events.TypeManifestsFailed:
@@ -86,7 +87,7 @@ func failure(e event.Event) (events.Failure, error) {
 		return f.Failure, err
 	case events.TypeConfirmFailed:
 		f, err := events.Decode[events.NodeFailure](e)
-		return f.Failure, err
+		return remedy.Of(f.Failure, remedy.AskAfterRollback), err
 	}
 	return events.Failure{}, fmt.Errorf("cannot read a failure out of %s", e.Type())
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/upgrade"
 	"github.com/reroot-dev/reroot/functions"
+	"github.com/reroot-dev/reroot/functions/remedy"
 )
 
 // Name of the function.
@@ -42,7 +43,7 @@ func (Function) Handle(_ context.Context, s upgrade.State, e event.Event) ([]eve
 		if err != nil || s.Phase != upgrade.RollingBack {
 			return nil, err
 		}
-		return []event.Event{say(events.TypeRollbackFailed, events.RollbackFailed{Failure: f.Failure})}, nil
+		return []event.Event{say(events.TypeRollbackFailed, events.RollbackFailed{Failure: remedy.Of(f.Failure, remedy.RollBackAgain)})}, nil
 	}
 	return nil, nil
 }
@@ -71,23 +72,26 @@ func completed(s upgrade.State, e event.Event, say func(events.Type, any) event.
 		return nil, err
 	}
 	var out []event.Event
-	if fact.Trigger == events.TriggerWatchdog || fact.Trigger == events.TriggerUncontrolled {
-		out = append(out, say(events.TypeUpgradeFailed, events.UpgradeFailed{Failure: why(fact), AfterPivot: true}))
-	} else if fact.Trigger == events.TriggerFailure && fact.Failure != nil {
-		out = append(out, say(events.TypeUpgradeFailed, events.UpgradeFailed{Failure: *fact.Failure, AfterPivot: true}))
+	if f := why(fact); f != nil {
+		out = append(out, say(events.TypeUpgradeFailed, events.UpgradeFailed{Failure: remedy.Of(*f, remedy.AskAgain), AfterPivot: true}))
 	}
 	return append(out, say(events.TypeRollbackCompleted, events.RollbackCompleted{Trigger: fact.Trigger, Booted: fact.Booted})), nil
 }
 
-func why(fact events.NodeRollbackCompleted) events.Failure {
-	if fact.Failure != nil {
-		return *fact.Failure
-	}
-	if fact.Trigger == events.TriggerWatchdog {
-		return events.Failure{Reason: events.ReasonWatchdog, Message: "the new root was not confirmed within its budget",
+// why is the failure that the node went back for by itself, nil where it was asked to.
+func why(fact events.NodeRollbackCompleted) *events.Failure {
+	switch {
+	case fact.Trigger == events.TriggerUser:
+		return nil
+	case fact.Failure != nil:
+		return fact.Failure
+	case fact.Trigger == events.TriggerWatchdog:
+		return &events.Failure{Reason: events.ReasonWatchdog, Message: "the new root was not confirmed within its budget",
 			Next: "look at the new root's journal, which is kept until Idle"}
+	case fact.Trigger == events.TriggerUncontrolled:
+		return &events.Failure{Reason: events.ReasonUncontrolled,
+			Message: fmt.Sprintf("the node booted stateroot %s although nobody asked it to", fact.Booted.Stateroot),
+			Next:    "look at the console log of the last boots"}
 	}
-	return events.Failure{Reason: events.ReasonUncontrolled,
-		Message: fmt.Sprintf("the node booted stateroot %s although nobody asked it to", fact.Booted.Stateroot),
-		Next:    "look at the console log of the last boots"}
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/upgrade"
+	"github.com/reroot-dev/reroot/functions/remedy"
 )
 
 // Name of the function.
@@ -86,11 +87,11 @@ func rejection(s upgrade.State, want events.Stage, next []events.Stage) events.S
 	return r
 }
 
-// failure reads the failure of a backup.failed or node.pivot.failed event.
+// failure is that of a backup.failed or node.pivot.failed event, with what to do about it.
 func failure(e event.Event) (events.Failure, error) {
 	if events.TypeOf(e) == events.TypePivotFailed {
 		f, err := events.Decode[events.NodeFailure](e)
-		return f.Failure, err
+		return remedy.Of(f.Failure, remedy.AskAgain), err
 	}
 	f, err := events.Decode[events.BackupFailed](e)
 	return f.Failure, err

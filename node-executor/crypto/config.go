@@ -1,9 +1,12 @@
 package crypto
 
 import (
+	"context"
 	"crypto"
 	"errors"
 	"log/slog"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
@@ -21,6 +24,9 @@ type Config struct {
 	Etcd etcd.Opener
 	// Rules say what is kept, renamed and dropped.
 	Rules plan.Rules
+	// Learn, when set, makes the rules instead, from what etcd says the cluster is called so far. It is called before
+	// anything else is read, and not at all by a call that goes on after an interruption: then the rules are settled.
+	Learn func(ctx context.Context, cluster clientv3.KV) (plan.Rules, error)
 	// Journal is a directory for this one regeneration, on storage that survives a reboot. It holds private keys
 	// while work is in progress. Another attempt of the same upgrade gets another directory.
 	Journal string
@@ -46,6 +52,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if len(c.Roots) == 0 && c.Etcd == nil {
 		return c, errors.New("cannot regenerate without roots and etcd")
+	}
+	if c.Learn != nil {
+		if c.Etcd == nil {
+			return c, errors.New("cannot learn what the cluster is called without etcd")
+		}
+		return c, nil
 	}
 	return c, c.Rules.Check()
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/reroot-dev/reroot/node-executor/crypto/commit"
 	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
@@ -44,7 +46,7 @@ func Prepare(ctx context.Context, config Config) (p *plan.Plan, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return plan.Decide(found, config.Rules), nil
+	return plan.Decide(found, n.config.Rules), nil
 }
 
 // Regenerate replaces the node's cryptography. The error is a [*RefusedError] when the plan has problems; nothing has
@@ -108,7 +110,8 @@ func readSummary(text json.RawMessage, err error) (*Summary, error) {
 type node struct {
 	config    Config
 	files     *files.Tree
-	keys      *etcd.Keyspace // nil without etcd
+	cluster   clientv3.KV    // nil without etcd
+	keys      *etcd.Keyspace // likewise
 	closeEtcd func() error
 	timings   []Timing
 }
@@ -127,7 +130,7 @@ func openNode(ctx context.Context, config Config) (*node, error) {
 		if err != nil {
 			return err
 		}
-		n.keys, n.closeEtcd = etcd.New(client), stop
+		n.cluster, n.keys, n.closeEtcd = client, etcd.New(client), stop
 		return nil
 	})
 	return n, err
@@ -159,7 +162,21 @@ func (n *node) sources() []site.Source {
 	return sources
 }
 
+// learn settles the rules.
+func (n *node) learn(ctx context.Context) (err error) {
+	if n.config.Learn == nil {
+		return nil
+	}
+	if n.config.Rules, err = n.config.Learn(ctx, n.cluster); err != nil {
+		return err
+	}
+	return n.config.Rules.Check()
+}
+
 func (n *node) scan(ctx context.Context) (found *scan.Result, err error) {
+	if err := n.learn(ctx); err != nil {
+		return nil, err
+	}
 	err = n.timed("scan", func() error {
 		found, err = scan.Scan(ctx, n.sources(), scan.Options{Renames: n.config.Rules.Renames, Rules: n.config.Rules.Changes})
 		return err

@@ -2,13 +2,13 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"time"
 
-	"github.com/reroot-dev/reroot/events/seed"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
@@ -36,21 +36,20 @@ func (r regeneration) Regenerate(ctx context.Context, stateroot, upgrade string,
 	if err != nil {
 		return step.Regenerated{}, err
 	}
-	opener := etcd.DataDir{Dir: r.config.Etcd.Dir, Programs: r.config.Etcd.Programs, Runner: units{r.host}}
-	names, err := r.learn(ctx, opener, info)
-	if err != nil {
-		return step.Regenerated{}, err
-	}
-	rules, err := kept.Rules(names, time.Now())
-	if err != nil {
-		return step.Regenerated{}, err
-	}
 	var roots []files.Root
 	for _, dir := range r.config.Crypto.Roots {
 		roots = append(roots, files.Root{Host: dir, Node: dir})
 	}
 	s, err := crypto.Regenerate(ctx, crypto.Config{
-		Roots: roots, Skip: r.config.Crypto.Skip, Etcd: opener, Rules: rules, Log: r.log,
+		Roots: roots, Skip: r.config.Crypto.Skip, Log: r.log,
+		Etcd: etcd.DataDir{Dir: r.config.Etcd.Dir, Programs: r.config.Etcd.Programs, Runner: units{r.host}},
+		Learn: func(ctx context.Context, cluster clientv3.KV) (plan.Rules, error) {
+			names, err := site.Learn(ctx, "/", r.config.Kubeconfig, cluster, info)
+			if err != nil {
+				return plan.Rules{}, err
+			}
+			return kept.Rules(names, time.Now())
+		},
 		Journal: filepath.Join(siteDir, fmt.Sprintf("crypto-%s-%d", upgrade, attempt)),
 		Fault:   func(point string) error { return fault.Maybe("crypto." + point) },
 	})
@@ -60,15 +59,4 @@ func (r regeneration) Regenerate(ctx context.Context, stateroot, upgrade string,
 	return step.Regenerated{
 		Regenerated: s.Keys[plan.Fresh], Kept: s.Keys[plan.Given], Foreign: s.Certificates[plan.Kept],
 	}, nil
-}
-
-// learn reads what the seed's cluster is called. In a run that goes on after an interruption some of it is renamed
-// already, which does no harm: the engine then goes by its own journal.
-func (r regeneration) learn(ctx context.Context, opener etcd.Opener, info seed.ClusterInfo) (names site.Names, err error) {
-	client, stop, err := opener.Open(ctx)
-	if err != nil {
-		return names, err
-	}
-	defer func() { err = errors.Join(err, stop()) }()
-	return site.Learn(ctx, "/", r.config.Kubeconfig, client, info)
 }

@@ -27,7 +27,9 @@ func (u units) Start(ctx context.Context, program string, args []string) (etcd.P
 	}
 	all := append([]string{
 		"--unit=" + etcdUnit, "--collect", "--quiet", "--description=etcd of the new root, offline",
-		"--property=BindsTo=reroot-node.service", "--", program,
+		"--property=BindsTo=reroot-node.service",
+		"--property=LimitCORE=0", // it holds private keys
+		"--", program,
 	}, args...)
 	if _, err := u.host.Run(ctx, host.Cmd{Name: "systemd-run", Args: all}); err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", program, err)

@@ -1,240 +1,184 @@
 package e2e_test
 
 import (
-	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
-	"log/slog"
-	"maps"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"os/signal"
-	"path/filepath"
 	"slices"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
 	"github.com/reroot-dev/reroot/events/upgrade"
 	v1 "github.com/reroot-dev/reroot/functions/api/v1"
-	"github.com/reroot-dev/reroot/node-executor/sandbox"
-	"github.com/reroot-dev/reroot/test/lab/world"
 )
 
 var (
-	moments  = flag.Int("moments", 3, "how many times TestCrash does harm")
-	upgrades = flag.Int("upgrades", 1, "how many upgrades the moments are spread over")
+	rounds   = flag.Int("rounds", 1, "how many upgrades TestCrash harms, each at up to three moments")
 	seedFlag = flag.Uint64("seed", 0, "of TestCrash's moments, as a failed run printed it; 0 draws one")
 )
 
-// hostOf names the environment variable by which this test's program, started once more, is the process that hosts
-// journal and pipeline of a world.
-const hostOf = "REROOT_E2E_HOST"
+// part is a part of an upgrade's life: something is asked for, and it comes to an end.
+type part string
 
-func TestMain(m *testing.M) {
-	dir, is := os.LookupEnv(hostOf)
-	if !is {
-		os.Exit(m.Run())
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	err := host(ctx, dir)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-
-// host hosts journal and pipeline of the world in dir.
-func host(ctx context.Context, dir string) error {
-	b, err := os.ReadFile(filepath.Join(dir, "world.json"))
-	if err != nil {
-		return err
-	}
-	var r world.Record
-	if err := json.Unmarshal(b, &r); err != nil {
-		return err
-	}
-	return world.Host(ctx, r, slog.New(slog.NewTextHandler(os.Stderr, nil)))
-}
-
-// harm is what is done at one moment. It does not ask whether it hits anything: a victim that does not run then is a
-// moment like any other.
-type harm struct {
-	after  events.Type // in the history
-	delay  time.Duration
-	victim string
-}
-
-// Victims, and how they are killed on the node; the power is cut by killing its PID 1.
 const (
-	power    = "power"
-	pipeline = "pipeline" // with the journal
+	upgrading part = "upgrade"
+	calm      part = "calm upgrade"                // no harm is done in it, because the next part needs the new root
+	failing   part = "upgrade whose restore fails" // and the way back
+	goingBack part = "rollback"                    // which the user asks for
+	cleaning  part = "return to Idle"              // on the old root, after a rollback or a failure before the pivot
+	aborting  part = "abort"                       // of a prepared upgrade
+	keeping   part = "finalize"                    // on the new root: the old one is removed
 )
 
-var victims = map[string][]string{
-	"executor":                 {"pkill", "-KILL", "-f", "bin/reroot-node run"},
-	"watchdog":                 {"pkill", "-KILL", "-f", "bin/reroot-node watchdog"},
-	"executor and watchdog":    {"pkill", "-KILL", "-f", "bin/reroot-node"},
-	"kubelet with its cluster": {"pkill", "-KILL", "-f", "lab-kubelet"},
-	power:                      nil,
-	pipeline:                   nil,
-}
+// life is a whole life of an upgrade, from the request to Idle.
+type life []part
 
-// anchors are the events after which harm is done, in the order of a good upgrade: before the pivot, on the way, in
-// the new root, during projection there.
-var anchors = []events.Type{
-	events.TypePrepStarted, events.TypeSeedpullRequested, events.TypeSeedpullCompleted, events.TypePrecacheCompleted,
-	events.TypeUpgradeStarted, events.TypeBackupCompleted, events.TypeReconfigureRequested, events.TypePivotCompleted,
-	events.TypeCryptoregenCompleted, events.TypeReconfigureCompleted, events.TypeManifestsApplied,
-	events.TypeRestoreCompleted, events.TypeConfirmRequested, events.TypeConfirmCompleted,
-}
-
-// longestDelay is longer than what most events take to be followed by the next; what takes longer begins with harm.
-const longestDelay = 3 * time.Second
-
-// draw draws n harms for each upgrade: all anchors have their turn before one comes again.
-func draw(r *rand.Rand, upgrades, n int) [][]harm {
-	names := slices.Sorted(maps.Keys(victims))
-	var turns []int
-	all := make([][]harm, upgrades)
-	for i := range n {
-		if len(turns) == 0 {
-			turns = r.Perm(len(anchors))
-		}
-		h := harm{anchors[turns[0]], time.Duration(r.Int64N(int64(longestDelay))), names[r.IntN(len(names))]}
-		turns = turns[1:]
-		all[i%upgrades] = append(all[i%upgrades], h)
+// lives is the life in the i-th of n rounds. Only the last may end on the new root: there is none to upgrade to from there.
+func lives(i, n int) life {
+	switch {
+	case n > 1 && i == n-1:
+		return life{calm, keeping}
+	case i%5 == 2:
+		return life{failing, cleaning}
+	case i%10 == 4:
+		return life{aborting}
 	}
-	return all
+	return life{upgrading, goingBack, cleaning}
 }
 
-// TestCrash kills processes of the node and of the pipeline, and cuts the power, at random moments of upgrades. Nobody
-// helps afterwards: the node's own units start what they start. Each upgrade ends confirmed on the new root, or with a
-// healthy old one.
+// ends are how a part may end, whatever is done to whom meanwhile.
+var ends = map[part][]upgrade.Phase{
+	upgrading: {upgrade.Upgraded, upgrade.RolledBack, upgrade.UpgradeFailed, upgrade.PrepFailed},
+	calm:      {upgrade.Upgraded},
+	failing:   {upgrade.RolledBack},
+	goingBack: {upgrade.RolledBack},
+	cleaning:  {upgrade.Idle},
+	aborting:  {upgrade.Idle},
+	keeping:   {upgrade.Idle},
+}
+
+// TestCrash kills processes of the node and of the pipeline, and cuts the power, at random moments: of upgrades, of
+// rollbacks that are asked for or that a failure brings about, of cleaning up. Nobody helps afterwards: the node's own
+// units start what they start. An upgrade ends confirmed on the new root, or with a healthy old one; a rollback ends on
+// the old root; Idle is reached with one stateroot left, the one that runs.
 func TestCrash(t *testing.T) {
 	seed := *seedFlag
 	for seed == 0 {
 		seed = rand.Uint64()
 	}
-	t.Logf("to have the same moments again: go test ./test/e2e -run TestCrash -moments %d -upgrades %d -seed %d", *moments, *upgrades, seed)
-	l := newLab(t, world.Options{})
-	if err := l.w.Store.Close(); err != nil {
-		t.Fatal(err)
+	t.Logf("to have the same moments again: go test ./test/e2e -run '^TestCrash$' -rounds %d -seed %d", *rounds, seed)
+	l, p := newHostedLab(t)
+	c := crashes{lab: l, process: p, home: l.booted(), pace: recorded(t), outcomes: map[string]int{}}
+	for i, r := range draw(rand.New(rand.NewPCG(seed, 0)), *rounds) {
+		id := fmt.Sprintf("crash-%d", i)
+		for _, part := range r.life {
+			c.live(id, part, r.moments)
+		}
+		l.keep(id)
 	}
-	p := l.host()
-	l.connect()
-	start := l.booted()
-	outcomes := map[upgrade.Phase]int{}
-	for i, harms := range draw(rand.New(rand.NewPCG(seed, 0)), *upgrades, *moments) {
-		l.request(fmt.Sprintf("crash-%d", i), l.w.Spec(), events.StageUpgrade)
-		end := l.suffer(p, harms)
-		outcomes[end]++
-		want := start
-		if end == upgrade.Upgraded {
-			want = *l.state.New
-		}
-		l.verify()
-		if got := l.booted(); got != want {
-			t.Fatalf("upgrade %d ended in phase %s on %+v, want %+v", i, end, got, want)
-		}
-		l.keep(fmt.Sprintf("crash-%d", i))
-		if i < *upgrades-1 {
-			l.back()
-		}
-	}
-	t.Logf("%d moments: %v", *moments, outcomes)
+	t.Logf("%d moments in %d upgrades, seed %d; moments that did not come: %d; ends: %v", c.done, *rounds, seed, c.missed, c.outcomes)
 }
 
-// suffer follows the upgrade to its end and does harm on the way.
-func (l *lab) suffer(p *process, harms []harm) upgrade.Phase {
-	l.Helper()
-	ends := []upgrade.Phase{upgrade.Upgraded, upgrade.RolledBack, upgrade.UpgradeFailed, upgrade.PrepFailed, upgrade.RollbackFailed}
-	l.follow("to end", func(s upgrade.State, r journal.Record) bool {
-		for _, h := range harms {
-			if h.after == events.TypeOf(r.Event) {
-				l.hurt(p, h)
-			}
-		}
-		return slices.Contains(ends, s.Phase)
-	})
-	if l.state.Phase == upgrade.RollbackFailed {
-		l.Fatalf("the way back failed: %+v", l.state.Failure)
-	}
-	return l.state.Phase
+// crashes is a run of TestCrash.
+type crashes struct {
+	*lab
+	process *process
+	home    events.Deployment // the old root
+	pace    pace
+
+	done, missed int // moments
+	outcomes     map[string]int
 }
 
-// hurt does harm.
-func (l *lab) hurt(p *process, h harm) {
-	l.Helper()
-	select {
-	case <-l.Context().Done():
+// live lives one part of an upgrade's life and checks how it ends.
+func (c *crashes) live(id string, p part, moments map[part]moment) {
+	c.Helper()
+	if p == goingBack && c.state.Phase != upgrade.Upgraded {
+		c.Logf("=== %s: no %s, it ended in phase %s", id, p, c.state.Phase)
+		c.missed++
 		return
-	case <-time.After(h.delay):
 	}
-	code, err := 0, error(nil)
-	switch h.victim {
-	case pipeline:
-		p.kill()
-		p.start()
-	case power:
-		err = sandbox.PowerCut(l.Context(), l.w.Sandbox)
-	default:
-		_, _, code, err = sandbox.Exec(l.Context(), l.w.Sandbox, victims[h.victim], nil)
+	m, harmed := moments[p]
+	c.Logf("=== %s: %s; harm: %t %s", id, p, harmed, m.anchor)
+	c.begin(id, p)
+	c.suffer(p, m)
+	c.outcomes[fmt.Sprintf("%s: %s", p, c.state.Phase)]++
+	if !slices.Contains(ends[p], c.state.Phase) {
+		c.Fatalf("%s ended in phase %s: %+v", p, c.state.Phase, c.state.Failure)
 	}
-	// An error or a code means that the node was between two boots, or the victim did not run.
-	l.Logf("--- %s after %s: killed %s: code %d %v", h.delay.Round(time.Millisecond), h.after.Short(), h.victim, code, err)
+	root := c.home
+	if c.state.Phase == upgrade.Upgraded || p == keeping {
+		root = *c.state.New
+	}
+	c.verify()
+	if got := c.booted(); got != root {
+		c.Fatalf("%s ended in phase %s on %+v, want %+v", p, c.state.Phase, got, root)
+	}
+	if c.state.Phase != upgrade.Idle {
+		return
+	}
+	if got, want := c.stateroots(), []string{root.Stateroot}; !slices.Equal(got, want) {
+		c.Fatalf("%s left stateroots %v, want %v", p, got, want)
+	}
+	c.condition(v1.Idle, v1.ReasonIdle)
 }
 
-// back returns from wherever the upgrade ended to Idle on the old root.
-func (l *lab) back() {
-	l.Helper()
-	if l.state.Phase == upgrade.Upgraded {
-		l.ask(events.StageRollback)
-		if p := l.settle(upgrade.RolledBack, upgrade.RollbackFailed); p != upgrade.RolledBack {
-			l.Fatalf("the way back failed: %+v", l.state.Failure)
+// begin asks for what a part is about.
+func (c *crashes) begin(id string, p part) {
+	c.Helper()
+	switch p {
+	case upgrading, calm:
+		c.process.failing("")
+		c.request(id, c.w.Spec(), events.StageUpgrade)
+	case failing:
+		c.process.failing("restore")
+		c.request(id, c.w.Spec(), events.StageUpgrade)
+	case goingBack:
+		c.ask(events.StageRollback)
+	case aborting:
+		c.process.failing("")
+		c.request(id, c.w.Spec(), events.StagePrep)
+		if got := c.settle(upgrade.Prepared, upgrade.PrepFailed); got != upgrade.Prepared {
+			c.Fatalf("there is nothing to abort: %+v", c.state.Failure)
 		}
-		l.verify()
-	}
-	l.ask(events.StageIdle)
-	if p := l.settle(upgrade.Idle, upgrade.CleanupFailed); p != upgrade.Idle {
-		l.Fatalf("cleaning up failed: %+v", l.state.Failure)
-	}
-	l.condition(v1.Idle, v1.ReasonIdle)
-}
-
-// process hosts journal and pipeline.
-type process struct {
-	l   *lab
-	cmd *exec.Cmd
-}
-
-// host starts the process; it ends with the test.
-func (l *lab) host() *process {
-	l.Helper()
-	p := &process{l: l}
-	p.start()
-	l.Cleanup(p.kill)
-	return p
-}
-
-func (p *process) start() {
-	p.l.Helper()
-	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env = append(os.Environ(), hostOf+"="+p.l.w.Dir)
-	p.cmd.Stdout, p.cmd.Stderr = p.l.Output(), p.l.Output()
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
-		p.l.Fatal(err)
+		c.ask(events.StageIdle)
+	case cleaning, keeping:
+		c.ask(events.StageIdle)
 	}
 }
 
-// kill ends the process as kill -9 does.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait()
+// over are the phases in which nothing goes on by itself.
+var over = []upgrade.Phase{
+	upgrade.Idle, upgrade.Upgraded, upgrade.RolledBack, upgrade.UpgradeFailed, upgrade.PrepFailed, upgrade.RollbackFailed, upgrade.CleanupFailed,
+}
+
+// suffer follows the history to the end of a part and does harm on the way, once. Until then it learns this machine's
+// pace.
+func (c *crashes) suffer(p part, m moment) {
+	c.Helper()
+	began, harmed := false, false
+	var before journal.Record
+	var err error
+	if c.incarnation, err = c.w.API.Incarnation(c.Context()); err != nil {
+		c.Logf("no sight will be seen: %v", err)
+	}
+	c.follow(fmt.Sprintf("%s to end", p), func(s upgrade.State, r journal.Record) bool {
+		if !harmed {
+			c.pace.learn(before, r)
+			before = r
+		}
+		if m.victim != "" && !harmed && m.after == events.TypeOf(r.Event) {
+			c.hurt(c.process, m, c.pace)
+			harmed = true
+		}
+		began = began || !slices.Contains(over, s.Phase)
+		return began && slices.Contains(over, s.Phase)
+	})
+	switch {
+	case harmed:
+		c.done++
+	case m.victim != "":
+		c.missed++
+	}
 }

@@ -41,6 +41,8 @@ type lab struct {
 	w     *world.World
 	store journal.Store
 	state upgrade.State
+
+	incarnation string // of the API, when the test last asked
 }
 
 // newLab makes a world; opts say what is special about it. Its pipeline does not run yet: see run and host.

@@ -48,8 +48,9 @@ var spoils = map[events.Type]events.Reason{
 }
 
 // Host runs journal and pipeline of a world from another process than the one that made it, which must have closed its
-// Store: so that they can be killed without it. It returns when ctx ends.
-func Host(ctx context.Context, r Record, log *slog.Logger) (err error) {
+// Store: so that they can be killed without it. Fail names the function's failure that is asked for, see [Options]. It
+// returns when ctx ends.
+func Host(ctx context.Context, r Record, fail string, log *slog.Logger) (err error) {
 	at, err := url.Parse(r.JournalURL)
 	if err != nil {
 		return fmt.Errorf("cannot host the journal: %w", err)
@@ -67,7 +68,7 @@ func Host(ctx context.Context, r Record, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	return runPipeline(ctx, store, r.Cluster, api, "", log)
+	return runPipeline(ctx, store, r.Cluster, api, sabotageOf(fail), log)
 }
 
 // journalLimit bounds the wait for a journal that is hosted elsewhere: a node's own is there soon after it has booted.

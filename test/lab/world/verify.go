@@ -66,11 +66,12 @@ func (w *World) verify(ctx context.Context, s upgrade.State) error {
 	id := w.Target.Cluster.Identity
 	version, cache := id.Version, true
 	switch s.Phase {
-	case upgrade.Upgraded, upgrade.Idle:
-		version, cache = w.Seed.Cluster.Identity.Version, false
-	case upgrade.RolledBack, upgrade.PrepFailed, upgrade.UpgradeFailed:
+	case upgrade.Upgraded, upgrade.Idle, upgrade.RolledBack, upgrade.PrepFailed, upgrade.UpgradeFailed:
 	default:
 		return fmt.Errorf("the upgrade has not ended: it is in phase %s", s.Phase)
+	}
+	if s.Phase == upgrade.Upgraded || s.Phase == upgrade.Idle && s.Result == upgrade.Upgraded {
+		version, cache = w.Seed.Cluster.Identity.Version, false
 	}
 	check("the administrator's kubeconfig from before", w.versionIs(ctx, version))
 	check("the cluster's id", w.clusterIs(ctx, id.ClusterID))

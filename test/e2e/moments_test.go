@@ -1,0 +1,245 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/events/journal"
+	v1 "github.com/reroot-dev/reroot/functions/api/v1"
+	"github.com/reroot-dev/reroot/node-executor/sandbox"
+)
+
+// moment is when harm is done, and to whom. It does not ask whether it hits anything: a victim that does not run then is
+// a moment like any other.
+type moment struct {
+	anchor
+	fraction float64 // of the time between the anchor and the next event
+	victim   string
+}
+
+// anchor is an event of the history and, where that is not enough to say when, what is to be seen on the API after it.
+type anchor struct {
+	after events.Type
+	sight sight
+}
+
+func (a anchor) String() string {
+	if a.sight != "" {
+		return string(a.sight)
+	}
+	return a.after.Short()
+}
+
+// sight is something that shows on the cluster's API and in no history.
+type sight string
+
+const (
+	newAPI       sight = "the new root's API answers"
+	madeAgain    sight = "the resource was made again"
+	sightPause         = 20 * time.Millisecond
+	sightLimit         = 2 * time.Minute
+	afterSight         = 300 * time.Millisecond // what projecting takes on an idle machine
+	afterTheLast       = time.Second            // likewise, of what no event follows
+)
+
+// at are anchors without a sight.
+func at(all ...events.Type) []anchor {
+	var as []anchor
+	for _, t := range all {
+		as = append(as, anchor{after: t})
+	}
+	return as
+}
+
+// anchors are those of each part of an upgrade's life, in the order in which they come.
+var anchors = map[part][]anchor{
+	upgrading: append(at(
+		events.TypePrepStarted, events.TypeSeedpullRequested, events.TypeSeedpullCompleted, events.TypePrecacheCompleted,
+		events.TypeUpgradeStarted, events.TypeBackupCompleted, events.TypeReconfigureRequested, events.TypePivotCompleted,
+		events.TypeCryptoregenCompleted, events.TypeReconfigureCompleted, events.TypeManifestsApplied,
+		events.TypeRestoreCompleted, events.TypeConfirmRequested, events.TypeConfirmCompleted, events.TypeUpgradeCompleted,
+	), anchor{events.TypeCryptoregenCompleted, newAPI}, anchor{events.TypeCryptoregenCompleted, madeAgain}),
+	failing: at(
+		events.TypeRestoreFailed, events.TypeUpgradeFailed, events.TypeRollbackStarted, events.TypeNodeRollbackRequested,
+		events.TypeNodeRollbackCompleted, events.TypeRollbackCompleted,
+	),
+	goingBack: at(
+		events.TypeStageRequested, events.TypeRollbackStarted, events.TypeNodeRollbackRequested, events.TypeNodeRollbackCompleted,
+		events.TypeRollbackCompleted,
+	),
+	cleaning: at(
+		events.TypeStageRequested, events.TypeFinalizeStarted, events.TypeCleanupRequested, events.TypeCleanupCompleted,
+		events.TypeIdleReached,
+	),
+	aborting: at(events.TypeStageRequested, events.TypeAbortStarted, events.TypeCleanupRequested, events.TypeCleanupCompleted),
+	keeping:  at(events.TypeFinalizeStarted, events.TypeCleanupRequested, events.TypeCleanupCompleted),
+}
+
+// Victims, and how they are killed on the node; the power is cut by killing its PID 1.
+const (
+	power    = "power"
+	pipeline = "pipeline" // with the journal
+)
+
+var victims = map[string][]string{
+	"executor":                 {"pkill", "-KILL", "-f", "bin/reroot-node run"},
+	"watchdog":                 {"pkill", "-KILL", "-f", "bin/reroot-node watchdog"},
+	"executor and watchdog":    {"pkill", "-KILL", "-f", "bin/reroot-node"},
+	"kubelet with its cluster": {"pkill", "-KILL", "-f", "lab-kubelet"},
+	power:                      nil,
+	pipeline:                   nil,
+}
+
+// round is one upgrade with its moments.
+type round struct {
+	life    life
+	moments map[part]moment
+}
+
+// draw draws what happens in n rounds: one moment in each part that has anchors. All anchors of a part have their turn
+// before one comes again.
+func draw(r *rand.Rand, n int) []round {
+	decks := map[part][]anchor{}
+	names := slices.Sorted(maps.Keys(victims))
+	var all []round
+	for i := range n {
+		next := round{life: lives(i, n), moments: map[part]moment{}}
+		for _, p := range next.life {
+			if len(anchors[p]) == 0 {
+				continue
+			}
+			if len(decks[p]) == 0 {
+				decks[p] = slices.Clone(anchors[p])
+				r.Shuffle(len(decks[p]), func(i, j int) { decks[p][i], decks[p][j] = decks[p][j], decks[p][i] })
+			}
+			next.moments[p] = moment{anchor: decks[p][0], fraction: r.Float64(), victim: names[r.IntN(len(names))]}
+			decks[p] = decks[p][1:]
+		}
+		all = append(all, next)
+	}
+	return all
+}
+
+// pace is how long it takes from an event of a type to the next event.
+type pace map[events.Type]time.Duration
+
+// recorded is the pace of the histories that package replay has of this lab. A run goes on with its own: see suffer.
+func recorded(t *testing.T) pace {
+	t.Helper()
+	p := pace{}
+	for _, name := range []string{"abort", "rollback", "finalize"} { // where they differ, a good upgrade's counts
+		file, err := os.Open(filepath.Join("..", "replay", "testdata", "v0", name+".ndjson"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		log, err := journal.Import(file)
+		if err = file.Close(); err != nil || log == nil {
+			t.Fatalf("cannot read the recorded %s: %v", name, err)
+		}
+		clusters, err := log.Clusters(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range clusters {
+			var before journal.Record
+			for r, err := range log.Read(t.Context(), c, 1) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				p.learn(before, r)
+				before = r
+			}
+		}
+	}
+	return p
+}
+
+// learn takes over how long it took between two records; the first is zero where there was none. How long a user takes
+// is nobody's pace.
+func (p pace) learn(before, r journal.Record) {
+	asked := []events.Type{events.TypeUpgradeRequested, events.TypeStageRequested}
+	if before.Hash != "" && !slices.Contains(asked, events.TypeOf(r.Event)) {
+		p[events.TypeOf(before.Event)] = events.Recorded(r.Event).Sub(events.Recorded(before.Event))
+	}
+}
+
+// delay is how long after its anchor a moment is.
+func (p pace) delay(m moment) time.Duration {
+	whole, followed := p[m.after]
+	switch {
+	case m.sight != "":
+		whole = afterSight
+	case !followed:
+		whole = afterTheLast
+	}
+	return time.Duration(m.fraction * float64(whole))
+}
+
+// hurt does harm at its moment, whose anchor has come.
+func (l *lab) hurt(p *process, m moment, pace pace) {
+	l.Helper()
+	delay := pace.delay(m)
+	if m.sight != "" && !l.seen(m.sight) {
+		l.Logf("--- %s: not seen", m.sight)
+	}
+	select {
+	case <-l.Context().Done():
+		return
+	case <-time.After(delay):
+	}
+	code, err := 0, error(nil)
+	switch m.victim {
+	case pipeline:
+		p.kill()
+		p.start()
+	case power:
+		err = sandbox.PowerCut(l.Context(), l.w.Sandbox)
+	default:
+		_, _, code, err = sandbox.Exec(l.Context(), l.w.Sandbox, victims[m.victim], nil)
+	}
+	// An error or a code means that the node was between two boots, or the victim did not run.
+	l.Logf("--- %s after %s: killed %s: code %d %v", delay.Round(time.Millisecond), m.anchor, m.victim, code, err)
+}
+
+// seen waits for a sight and says whether it came.
+func (l *lab) seen(s sight) bool {
+	ctx, cancel := context.WithTimeout(l.Context(), sightLimit)
+	defer cancel()
+	for {
+		if l.look(ctx, s) == nil {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(sightPause):
+		}
+	}
+}
+
+// look succeeds when the sight is there.
+func (l *lab) look(ctx context.Context, s sight) error {
+	now, err := l.w.API.Incarnation(ctx)
+	if err != nil {
+		return err
+	}
+	if now == l.incarnation {
+		return fmt.Errorf("it is still %s", now)
+	}
+	if s == newAPI {
+		return nil
+	}
+	u, err := l.resource(ctx)
+	if err == nil && u.Annotations[v1.AnnotationUpgrade] != l.state.Upgrade {
+		err = fmt.Errorf("it shows upgrade %q", u.Annotations[v1.AnnotationUpgrade])
+	}
+	return err
+}

@@ -174,10 +174,14 @@ func (x *Executor) do(ctx context.Context, job ledger.Job, s step.Step, t *step.
 	if err := fault.Maybe(step.Point(job.Type, s.Name)); err != nil {
 		return err
 	}
-	if err := s.Do(ctx, t); err != nil {
+	err = s.Do(ctx, t)
+	if err != nil && !errors.Is(err, step.ErrRebooting) {
 		return err
 	}
-	return fault.Maybe(step.Point(job.Type, "after-"+s.Name))
+	if err := fault.Maybe(step.Point(job.Type, "after-"+s.Name)); err != nil {
+		return err
+	}
+	return err
 }
 
 // awaitReboot lets the machine go down; only a reboot that does not come about is an error.

@@ -75,23 +75,30 @@ func (g cgroup) create() (*os.File, error) {
 // remove kills what is left in the cgroup, waits for it to be gone, and removes it. A cgroup that does not exist is
 // removed already.
 func (g cgroup) remove() error {
-	err := os.WriteFile(filepath.Join(string(g), "cgroup.kill"), []byte("1"), 0o200)
-	if errors.Is(err, fs.ErrNotExist) {
+	if err := g.kill(); errors.Is(err, fs.ErrNotExist) {
 		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("cannot kill cgroup: %w", err)
+	} else if err != nil {
+		return err
 	}
 	ticker := time.NewTicker(cgroupPoll)
 	defer ticker.Stop()
 	for deadline := time.Now().Add(cgroupDeadline); ; <-ticker.C {
-		if err = g.removeDirs(); err == nil {
+		err := g.removeDirs()
+		if err == nil {
 			return nil
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("cannot remove cgroup: %w", err)
 		}
 	}
+}
+
+// kill ends every process of the cgroup at once.
+func (g cgroup) kill() error {
+	if err := os.WriteFile(filepath.Join(string(g), "cgroup.kill"), []byte("1"), 0o200); err != nil {
+		return fmt.Errorf("cannot kill cgroup: %w", err)
+	}
+	return nil
 }
 
 // removeDirs removes the groups below first.

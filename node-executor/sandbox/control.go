@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -118,14 +116,15 @@ func (m *machine) serveExec(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, got)
 }
 
+// servePowerCut kills all processes at once. Were only PID 1 killed, the others would live on for a moment, see that
+// systemd is gone, and write down what no machine without power does.
 func (m *machine) servePowerCut(w http.ResponseWriter, _ *http.Request) {
 	_, n, _ := m.get()
 	if n == nil {
 		http.Error(w, ErrDown.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	err := n.use(func(pidfd int) error { return unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0) })
-	if err != nil {
+	if err := n.use(func(int) error { return m.cgroup.kill() }); err != nil {
 		http.Error(w, "cannot cut power: "+err.Error(), http.StatusInternalServerError)
 		return
 	}

@@ -45,7 +45,11 @@ func (n Node) openGate(ctx context.Context, t *Task) error {
 
 func (n Node) awaitAPI(ctx context.Context, t *Task) error { return n.API.Await(ctx, t.tell) }
 
+// applyIdentity waits for the server again: the step may be run anew right after a power cut.
 func (n Node) applyIdentity(ctx context.Context, t *Task) error {
+	if err := n.API.Await(ctx, t.tell); err != nil {
+		return err
+	}
 	id, err := n.Site.Online(ctx)
 	if err != nil {
 		return err

@@ -298,7 +298,7 @@ func TestInTheNewRoot(t *testing.T) {
 		t.Errorf("report: %+v, %v", report, err)
 	}
 	opened := []string{"start reroot-identity.service", "start kubelet.service", "start crio.service"}
-	order := slices.Concat([]string{"offline", "offline"}, opened, opened, []string{"await", "await", "online", "online"})
+	order := slices.Concat([]string{"offline", "offline"}, opened, opened, []string{"await", "await", "await", "online", "await", "online"})
 	if diff := cmp.Diff(order, r.asked); diff != "" {
 		t.Error(diff)
 	}

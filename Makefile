@@ -34,10 +34,11 @@ demo: lab ## a whole upgrade on real parts, live; ARGS="--fail=restore" or ARGS=
 .PHONY: test
 test: lab ## every test, with race detector and shuffled order
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 30m ./...
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -tags=$(TAGS),faultinject ./node-executor/fault
 
 .PHONY: crash
-crash: lab ## kill processes and cut the power at twenty random moments, each of an upgrade of its own; ARGS="-seed N"
-	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 90m ./test/e2e -run '^TestCrash$$' -moments 20 -upgrades 20 $(ARGS)
+crash: lab ## kill processes and cut the power at some thirty random moments of twelve upgrades, rollbacks and clean-ups; about 20 minutes; ARGS="-seed N"
+	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 150m ./test/e2e -run '^Test(Crash|Watchdog)$$' -rounds 12 -slow $(ARGS)
 
 .PHONY: prove
 prove: lab ## regenerate a cluster of a single node's real size and let etcd, an API server and OpenSSL judge it

@@ -144,6 +144,31 @@ type Regenerated struct {
 	Foreign     int `json:"foreign"`     // certificates of others, left alone
 }
 
+// apiPatience is how long a step of the old root waits for the API server, which is up long after the executor when the
+// node has lost power in the middle of that step.
+const apiPatience = 10 * time.Minute
+
+// reachAPI returns when the API server is ready or has had enough time for it: what is asked of it then says what is
+// wrong.
+func (n Node) reachAPI(ctx context.Context, t *Task) error {
+	patient, cancel := context.WithTimeout(ctx, apiPatience)
+	defer cancel()
+	if err := n.API.Await(patient, t.tell); err != nil && patient.Err() == nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// authFile is a file with the credentials of a command's pull secret.
+func (n Node) authFile(ctx context.Context, t *Task, ref *events.SecretRef) (path string, done func() error, err error) {
+	if ref != nil {
+		if err := n.reachAPI(ctx, t); err != nil {
+			return "", nil, err
+		}
+	}
+	return n.Secrets.AuthFile(ctx, ref)
+}
+
 // API is the API server of this node.
 type API interface {
 	// Await returns when the server is ready, or ctx ends. It tells what it waits for.

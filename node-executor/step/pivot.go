@@ -67,6 +67,9 @@ func (n Node) collectSite(ctx context.Context, t *Task) error {
 	if err := n.State.clearIdentity(); err != nil {
 		return err
 	}
+	if err := n.reachAPI(ctx, t); err != nil {
+		return err
+	}
 	return n.Site.Collect(ctx, c.Carry)
 }
 

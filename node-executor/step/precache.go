@@ -27,7 +27,7 @@ func (n Node) pullImages(ctx context.Context, t *Task) error {
 	if err != nil {
 		return err
 	}
-	auth, done, err := n.Secrets.AuthFile(ctx, c.PullSecretRef)
+	auth, done, err := n.authFile(ctx, t, c.PullSecretRef)
 	if err != nil {
 		return err
 	}

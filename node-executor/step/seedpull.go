@@ -42,7 +42,7 @@ func (n Node) importSeed(ctx context.Context, t *Task) error {
 	if err := n.Host.MakeSysrootWritable(); err != nil {
 		return err
 	}
-	auth, done, err := n.Secrets.AuthFile(ctx, c.PullSecretRef)
+	auth, done, err := n.authFile(ctx, t, c.PullSecretRef)
 	if err != nil {
 		return err
 	}

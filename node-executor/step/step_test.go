@@ -342,8 +342,9 @@ func TestSeedpullAndPrecache(t *testing.T) {
 	if err != nil || got != any(events.PrecacheCompleted{Total: 3, Pulled: 2, Present: 1}) {
 		t.Errorf("report: %+v, %v", got, err)
 	}
-	again := []string{"import seed@sha256:d /auth/pull", "auth done", "bring rhcos_4.17.0 /auth/pull", "auth done"}
-	if diff := cmp.Diff(slices.Concat(again[:2], again[:2], again[2:], again[2:]), r.asked); diff != "" {
+	pull := []string{"await", "import seed@sha256:d /auth/pull", "auth done"}
+	bring := []string{"await", "bring rhcos_4.17.0 /auth/pull", "auth done"}
+	if diff := cmp.Diff(slices.Concat(pull, pull, bring, bring), r.asked); diff != "" {
 		t.Error(diff)
 	}
 	r.undo(events.TypeSeedpullRequested, task)

@@ -35,6 +35,8 @@ const (
 var (
 	never = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 	hash  = strings.Repeat("0", 64)
+
+	pullSecret = events.SecretRef{Name: "pull"}
 )
 
 // changed is the end of the name of a file with a fact that came again and was not the same.
@@ -149,14 +151,14 @@ func (h Hub) Commands(facts []event.Event) []event.Event {
 		all = append(all, e)
 	}
 	say(events.TypeSeedpullRequested, events.SeedpullRequested{
-		Command: base(nil), Stateroot: h.New.Stateroot,
+		Command: base(nil), Stateroot: h.New.Stateroot, PullSecretRef: &pullSecret,
 		Seed: events.Seed{Image: "registry.example/seed@" + digest, Digest: digest, FormatVersion: 4, Version: "4.18.0"},
 	})
 	confirmed, back := false, false
 	for _, f := range facts {
 		switch t := events.TypeOf(f); t {
 		case events.TypeSeedpullCompleted:
-			say(events.TypePrecacheRequested, events.PrecacheRequested{Command: base(nil), Stateroot: h.New.Stateroot})
+			say(events.TypePrecacheRequested, events.PrecacheRequested{Command: base(nil), Stateroot: h.New.Stateroot, PullSecretRef: &pullSecret})
 		case events.TypePrecacheCompleted:
 			say(events.TypePivotRequested, events.PivotRequested{Command: base(&h.Old), Target: h.New, BudgetSeconds: 600})
 			say(events.TypeCryptoregenRequested, events.CryptoregenRequested{Command: base(&h.New)})

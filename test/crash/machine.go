@@ -70,8 +70,8 @@ func (l Life) boot(ctx context.Context) (over bool, err error) {
 	defer powerOff()
 	if b.Booted == c.New {
 		units.Go(func() { l.watch(ctx, c, powerOff) })
-		units.Go(func() { l.openGate(ctx, c) })
 	}
+	units.Go(func() { l.bringUp(ctx, b, c) })
 	for range mostStarts {
 		reset, err := l.start(ctx)
 		switch {
@@ -118,9 +118,10 @@ func (l Life) watch(ctx context.Context, c Config, powerOff func()) {
 	}
 }
 
-// openGate starts the kubelet, which waits for the site's identity, some time after the boot.
-func (l Life) openGate(ctx context.Context, c Config) {
-	if has, err := step.StateDir(l.State()).HasIdentity(c.New); err != nil || !has || pause(ctx, kubeletPause) != nil {
+// bringUp starts the kubelet some time after the boot; in the new root only if that has the site's identity.
+func (l Life) bringUp(ctx context.Context, b Boot, c Config) {
+	has, err := step.StateDir(l.State()).HasIdentity(c.New)
+	if b.Booted == c.New && (err != nil || !has) || pause(ctx, kubeletPause) != nil {
 		return
 	}
 	if err := os.WriteFile(filepath.Join(l.run(), kubeletFile), nil, 0o600); err != nil {

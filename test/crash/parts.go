@@ -78,13 +78,19 @@ func (s standIn) Bring(context.Context, string, string, func(float64, string)) (
 	return step.Brought{}, nil
 }
 
-// AuthFile implements step.Secrets.
-func (s standIn) AuthFile(context.Context, *events.SecretRef) (string, func() error, error) {
-	return "", func() error { return nil }, nil
+// AuthFile implements step.Secrets: a secret is read from the API.
+func (s standIn) AuthFile(ctx context.Context, ref *events.SecretRef) (string, func() error, error) {
+	if ref == nil {
+		return "", nil, errors.New("the hub named a pull secret")
+	}
+	return "", func() error { return nil }, s.answers(ctx)
 }
 
 // Collect implements step.Site.
-func (s standIn) Collect(context.Context, []events.ConfigMapRef) error {
+func (s standIn) Collect(ctx context.Context, _ []events.ConfigMapRef) error {
+	if err := s.answers(ctx); err != nil {
+		return err
+	}
 	return os.WriteFile(filepath.Join(s.State(), siteFile), []byte(clusterName), 0o600)
 }
 
@@ -100,13 +106,19 @@ func (s standIn) Offline() error {
 	return err
 }
 
-// Online implements step.Site. The API has to answer.
+// Online implements step.Site.
 func (s standIn) Online(ctx context.Context) (string, error) {
-	if active, err := s.IsActive(ctx, "kubelet.service"); err != nil || !active {
-		return "", errors.Join(err, errors.New("the API server does not answer"))
-	}
 	_, err := s.EtcFiles()
-	return "cluster-id", err
+	return "cluster-id", errors.Join(err, s.answers(ctx))
+}
+
+// answers says whether the API server does.
+func (s standIn) answers(ctx context.Context) error {
+	active, err := s.IsActive(ctx, "kubelet.service")
+	if err == nil && !active {
+		err = errors.New("the API server does not answer")
+	}
+	return err
 }
 
 // Forget implements step.Site.

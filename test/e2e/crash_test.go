@@ -69,7 +69,8 @@ func TestCrash(t *testing.T) {
 	}
 	t.Logf("to have the same moments again: go test ./test/e2e -run '^TestCrash$' -rounds %d -seed %d", *rounds, seed)
 	l, p := newHostedLab(t)
-	c := crashes{lab: l, process: p, home: l.booted(), pace: recorded(t), outcomes: map[string]int{}}
+	l.pace = recorded(t)
+	c := crashes{lab: l, process: p, home: l.booted(), outcomes: map[string]int{}}
 	for i, r := range draw(rand.New(rand.NewPCG(seed, 0)), *rounds) {
 		id := fmt.Sprintf("crash-%d", i)
 		for _, part := range r.life {
@@ -85,7 +86,6 @@ type crashes struct {
 	*lab
 	process *process
 	home    events.Deployment // the old root
-	pace    pace
 
 	done, missed int // moments
 	outcomes     map[string]int
@@ -99,10 +99,14 @@ func (c *crashes) live(id string, p part, moments map[part]moment) {
 		c.missed++
 		return
 	}
-	m, harmed := moments[p]
-	c.Logf("=== %s: %s; harm: %t %s", id, p, harmed, m.anchor)
+	var harms []harm
+	if m, ok := moments[p]; ok {
+		harms = append(harms, c.pace.harm(m))
+	}
+	c.Logf("=== %s: %s: %+v", id, p, harms)
 	c.begin(id, p)
-	c.suffer(p, m)
+	done := c.suffer(c.process, harms)
+	c.done, c.missed = c.done+done, c.missed+len(harms)-done
 	c.outcomes[fmt.Sprintf("%s: %s", p, c.state.Phase)]++
 	if !slices.Contains(ends[p], c.state.Phase) {
 		c.Fatalf("%s ended in phase %s: %+v", p, c.state.Phase, c.state.Failure)
@@ -153,32 +157,30 @@ var over = []upgrade.Phase{
 	upgrade.Idle, upgrade.Upgraded, upgrade.RolledBack, upgrade.UpgradeFailed, upgrade.PrepFailed, upgrade.RollbackFailed, upgrade.CleanupFailed,
 }
 
-// suffer follows the history to the end of a part and does harm on the way, once. Until then it learns this machine's
-// pace.
-func (c *crashes) suffer(p part, m moment) {
-	c.Helper()
-	began, harmed := false, false
+// suffer follows the history to where nothing goes on by itself and does harm on the way, each once. Until the first it
+// learns this machine's pace.
+func (l *lab) suffer(p *process, harms []harm) (done int) {
+	l.Helper()
+	began, left := false, slices.Clone(harms)
 	var before journal.Record
 	var err error
-	if c.incarnation, err = c.w.API.Incarnation(c.Context()); err != nil {
-		c.Logf("no sight will be seen: %v", err)
+	if l.incarnation, err = l.w.API.Incarnation(l.Context()); err != nil {
+		l.Logf("no sight will be seen: %v", err)
 	}
-	c.follow(fmt.Sprintf("%s to end", p), func(s upgrade.State, r journal.Record) bool {
-		if !harmed {
-			c.pace.learn(before, r)
+	l.follow("to end", func(s upgrade.State, r journal.Record) bool {
+		if len(left) == len(harms) {
+			l.pace.learn(before, r)
 			before = r
 		}
-		if m.victim != "" && !harmed && m.after == events.TypeOf(r.Event) {
-			c.hurt(c.process, m, c.pace)
-			harmed = true
-		}
+		left = slices.DeleteFunc(left, func(h harm) bool {
+			due := h.after == events.TypeOf(r.Event)
+			if due {
+				l.hurt(p, h)
+			}
+			return due
+		})
 		began = began || !slices.Contains(over, s.Phase)
 		return began && slices.Contains(over, s.Phase)
 	})
-	switch {
-	case harmed:
-		c.done++
-	case m.victim != "":
-		c.missed++
-	}
+	return len(harms) - len(left)
 }

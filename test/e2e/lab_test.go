@@ -43,6 +43,7 @@ type lab struct {
 	state upgrade.State
 
 	incarnation string // of the API, when the test last asked
+	pace        pace   // of this machine, nil when nobody wants to know
 }
 
 // newLab makes a world; opts say what is special about it. Its pipeline does not run yet: see run and host.

@@ -17,12 +17,20 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/sandbox"
 )
 
-// moment is when harm is done, and to whom. It does not ask whether it hits anything: a victim that does not run then is
-// a moment like any other.
+// moment is when harm is done, and to whom.
 type moment struct {
 	anchor
 	fraction float64 // of the time between the anchor and the next event
 	victim   string
+}
+
+// harm is what is done at a moment. It does not ask whether it hits anything: a victim that does not run then is a moment
+// like any other.
+type harm struct {
+	after  events.Type   // in the history
+	sight  sight         // that is waited for then, "" for none
+	delay  time.Duration // after that
+	victim string
 }
 
 // anchor is an event of the history and, where that is not enough to say when, what is to be seen on the API after it.
@@ -166,13 +174,13 @@ func recorded(t *testing.T) pace {
 // is nobody's pace.
 func (p pace) learn(before, r journal.Record) {
 	asked := []events.Type{events.TypeUpgradeRequested, events.TypeStageRequested}
-	if before.Hash != "" && !slices.Contains(asked, events.TypeOf(r.Event)) {
+	if p != nil && before.Hash != "" && !slices.Contains(asked, events.TypeOf(r.Event)) {
 		p[events.TypeOf(before.Event)] = events.Recorded(r.Event).Sub(events.Recorded(before.Event))
 	}
 }
 
-// delay is how long after its anchor a moment is.
-func (p pace) delay(m moment) time.Duration {
+// harm is what is done at a moment at this pace.
+func (p pace) harm(m moment) harm {
 	whole, followed := p[m.after]
 	switch {
 	case m.sight != "":
@@ -180,33 +188,32 @@ func (p pace) delay(m moment) time.Duration {
 	case !followed:
 		whole = afterTheLast
 	}
-	return time.Duration(m.fraction * float64(whole))
+	return harm{after: m.after, sight: m.sight, delay: time.Duration(m.fraction * float64(whole)), victim: m.victim}
 }
 
-// hurt does harm at its moment, whose anchor has come.
-func (l *lab) hurt(p *process, m moment, pace pace) {
+// hurt does harm, now that its event has come.
+func (l *lab) hurt(p *process, h harm) {
 	l.Helper()
-	delay := pace.delay(m)
-	if m.sight != "" && !l.seen(m.sight) {
-		l.Logf("--- %s: not seen", m.sight)
+	if h.sight != "" && !l.seen(h.sight) {
+		l.Logf("--- %s: not seen", h.sight)
 	}
 	select {
 	case <-l.Context().Done():
 		return
-	case <-time.After(delay):
+	case <-time.After(h.delay):
 	}
 	code, err := 0, error(nil)
-	switch m.victim {
+	switch h.victim {
 	case pipeline:
 		p.kill()
 		p.start()
 	case power:
 		err = sandbox.PowerCut(l.Context(), l.w.Sandbox)
 	default:
-		_, _, code, err = sandbox.Exec(l.Context(), l.w.Sandbox, victims[m.victim], nil)
+		_, _, code, err = sandbox.Exec(l.Context(), l.w.Sandbox, victims[h.victim], nil)
 	}
 	// An error or a code means that the node was between two boots, or the victim did not run.
-	l.Logf("--- %s after %s: killed %s: code %d %v", delay.Round(time.Millisecond), m.anchor, m.victim, code, err)
+	l.Logf("--- %s after %s: killed %s: code %d %v", h.delay.Round(time.Millisecond), anchor{h.after, h.sight}, h.victim, code, err)
 }
 
 // seen waits for a sight and says whether it came.

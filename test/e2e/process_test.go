@@ -59,7 +59,7 @@ type process struct {
 // newHostedLab makes a world whose journal and pipeline are a process of their own, which runs.
 func newHostedLab(t *testing.T) (*lab, *process) {
 	t.Helper()
-	l := newLab(t, "")
+	l := newLab(t, world.Options{})
 	if err := l.w.Store.Close(); err != nil {
 		t.Fatal(err)
 	}

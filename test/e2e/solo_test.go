@@ -25,15 +25,15 @@ func TestSolo(t *testing.T) {
 	}
 	status, stateroots, old := l.inside("ostree", "admin", "status"), l.stateroots(), l.booted()
 	l.request("solo", l.w.Spec(), events.StageUpgrade)
-	end := l.suffer(nil, []harm{
-		{events.TypeSeedpullRequested, 300 * time.Millisecond, "executor"},
-		{events.TypeReconfigureRequested, 0, "executor"},
-		{events.TypeCryptoregenCompleted, 0, "executor"},
-		{events.TypeManifestsApplied, 100 * time.Millisecond, power},
-		{events.TypeConfirmRequested, 0, "executor"},
+	l.suffer(nil, []harm{
+		{after: events.TypeSeedpullRequested, delay: 300 * time.Millisecond, victim: "executor"},
+		{after: events.TypeReconfigureRequested, victim: "executor"},
+		{after: events.TypeCryptoregenCompleted, victim: "executor"},
+		{after: events.TypeManifestsApplied, delay: 100 * time.Millisecond, victim: power},
+		{after: events.TypeConfirmRequested, victim: "executor"},
 	})
-	if end != upgrade.Upgraded {
-		t.Fatalf("the upgrade ended in phase %s: %+v", end, l.state.Failure)
+	if l.state.Phase != upgrade.Upgraded {
+		t.Fatalf("the upgrade ended in phase %s: %+v", l.state.Phase, l.state.Failure)
 	}
 	l.verify()
 	if got := l.booted(); got != *l.state.New {

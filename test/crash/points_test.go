@@ -74,8 +74,7 @@ func TestCryptoPoints(t *testing.T) {
 	}
 }
 
-// cryptoPoints are the names that package crypto calls its fault function with: a string, or a string after one that a
-// function of the same package is given.
+// cryptoPoints are the names that package crypto calls its fault function with.
 func cryptoPoints(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -86,20 +85,10 @@ func cryptoPoints(t *testing.T) []string {
 				continue
 			}
 			ast.Inspect(fn, func(n ast.Node) bool {
-				call, ok := n.(*ast.CallExpr)
-				if !ok || f.text(t, call.Fun) != "fault" || len(call.Args) != 1 {
-					return true
-				}
-				switch arg := call.Args[0].(type) {
-				case *ast.BasicLit:
-					all = append(all, "crypto."+unquote(t, arg))
-				case *ast.BinaryExpr:
-					end := unquote(t, arg.Y)
-					for _, begin := range f.given(t, fn, f.text(t, arg.X)) {
-						all = append(all, "crypto."+begin+end)
+				if call, ok := n.(*ast.CallExpr); ok && f.text(t, call.Fun) == "fault" && len(call.Args) == 1 {
+					for _, name := range f.values(t, fn, call.Args[0]) {
+						all = append(all, "crypto."+name)
 					}
-				default:
-					t.Errorf("%s: what is the name of this point?", f.set.Position(call.Pos()))
 				}
 				return true
 			})
@@ -108,8 +97,55 @@ func cryptoPoints(t *testing.T) []string {
 	return all
 }
 
-// given are the strings that a function's parameter is given in its file.
-func (f sourceFile) given(t *testing.T, fn *ast.FuncDecl, parameter string) []string {
+// values are what an expression in a function may be: strings, constants of the file, parameters as the file's own
+// calls give them, and sums of those.
+func (f sourceFile) values(t *testing.T, fn *ast.FuncDecl, e ast.Expr) []string {
+	t.Helper()
+	var all []string
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		s, err := strconv.Unquote(e.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []string{s}
+	case *ast.BinaryExpr:
+		for _, x := range f.values(t, fn, e.X) {
+			for _, y := range f.values(t, fn, e.Y) {
+				all = append(all, x+y)
+			}
+		}
+	case *ast.Ident:
+		if all = f.constant(t, e.Name); len(all) == 0 {
+			all = f.given(t, fn, e.Name)
+		}
+	}
+	if len(all) == 0 {
+		t.Errorf("%s: what is %s?", f.set.Position(e.Pos()), f.text(t, e))
+	}
+	return all
+}
+
+// constant is the value of a constant of the file, nothing when it has none of that name.
+func (f sourceFile) constant(t *testing.T, name string) (all []string) {
+	t.Helper()
+	ast.Inspect(f.file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		for i, id := range spec.Names {
+			if id.Name == name && i < len(spec.Values) {
+				all = f.values(t, nil, spec.Values[i])
+			}
+		}
+		return true
+	})
+	return all
+}
+
+// given are the values that the file's calls of a function give to a parameter.
+func (f sourceFile) given(t *testing.T, fn *ast.FuncDecl, parameter string) (all []string) {
 	t.Helper()
 	at, i := -1, 0
 	for _, field := range fn.Type.Params.List {
@@ -120,21 +156,21 @@ func (f sourceFile) given(t *testing.T, fn *ast.FuncDecl, parameter string) []st
 			i++
 		}
 	}
-	var all []string
-	ast.Inspect(f.file, func(n ast.Node) bool {
-		call, ok := n.(*ast.CallExpr)
-		if !ok || at < 0 || len(call.Args) <= at {
-			return true
+	for _, d := range f.file.Decls {
+		caller, ok := d.(*ast.FuncDecl)
+		if !ok || at < 0 {
+			continue
 		}
-		if name := f.text(t, call.Fun); name == fn.Name.Name || strings.HasSuffix(name, "."+fn.Name.Name) {
-			if lit, ok := call.Args[at].(*ast.BasicLit); ok && lit.Kind == token.STRING {
-				all = append(all, unquote(t, lit))
+		ast.Inspect(caller, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) <= at {
+				return true
 			}
-		}
-		return true
-	})
-	if len(all) == 0 {
-		t.Errorf("nobody gives %s its %s", fn.Name.Name, parameter)
+			if name := f.text(t, call.Fun); name == fn.Name.Name || strings.HasSuffix(name, "."+fn.Name.Name) {
+				all = append(all, f.values(t, caller, call.Args[at])...)
+			}
+			return true
+		})
 	}
 	return all
 }
@@ -172,17 +208,4 @@ func (f sourceFile) text(t *testing.T, e ast.Expr) string {
 		t.Fatal(err)
 	}
 	return b.String()
-}
-
-func unquote(t *testing.T, e ast.Expr) string {
-	t.Helper()
-	lit, ok := e.(*ast.BasicLit)
-	if !ok {
-		t.Fatal("a point's name is no string")
-	}
-	s, err := strconv.Unquote(lit.Value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }

@@ -8,15 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 )
 
 var (
-	gzipMagic         = []byte{0x1f, 0x8b, 0x08}
-	encryptedMagic    = []byte("k8s:enc:")
-	remoteMagic       = []byte("k8s:enc:kms:")
-	javaKeyStoreMagic = []byte{0xfe, 0xed, 0xfe, 0xed}
+	gzipMagic       = []byte{0x1f, 0x8b, 0x08}
+	encryptedMagic  = []byte("k8s:enc:")
+	remoteMagic     = []byte("k8s:enc:kms:")
+	sealedJavaMagic = []byte{0xce, 0xce, 0xce, 0xce} // JCEKS, whose encryption nothing else has
 )
 
 // gzip opens a compressed layer; a changed one is compressed with the same header.
@@ -47,37 +48,43 @@ func (c crawler) gzip(doc []byte, path string, depth int) ([]splice.Edit, error)
 }
 
 var (
-	oidPKCS7Data    = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
-	oidPKCS7Signed  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
-	oidPBES2        = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}
-	minimumDER      = 40
-	sequenceTagByte = byte(0x30)
+	oidPKCS7Data   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
+	oidPKCS7Signed = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
 )
 
-// classifyDER says what a whole document in DER is: a kind, or the name of a sealed container, or
-// neither.
-func classifyDER(doc []byte) (kind Kind, sealed string) {
-	if len(doc) < minimumDER || doc[0] != sequenceTagByte {
-		return "", ""
+const (
+	minimumDER   = 40
+	sequenceByte = 0x30
+)
+
+// Containers that classifyDER tells apart from material.
+const (
+	pkcs12Store  Kind = "PKCS #12 key store"
+	encryptedKey Kind = "encrypted private key"
+)
+
+// classifyDER says what a whole document in DER is; "" when it is nothing known.
+func classifyDER(doc []byte) Kind {
+	if len(doc) < minimumDER || doc[0] != sequenceByte {
+		return ""
 	}
 	var outer asn1.RawValue
 	if rest, err := asn1.Unmarshal(doc, &outer); err != nil || len(rest) != 0 {
-		return "", ""
+		return ""
 	}
 	if kind := kindOfDER(doc); kind != "" {
-		return kind, ""
+		return kind
 	}
 	var version int
-	rest, err := asn1.Unmarshal(outer.Bytes, &version)
-	if err == nil {
+	if rest, err := asn1.Unmarshal(outer.Bytes, &version); err == nil {
 		var info struct {
 			Type asn1.ObjectIdentifier
 			Rest asn1.RawValue `asn1:"optional"`
 		}
 		if _, err := asn1.Unmarshal(rest, &info); err == nil && (info.Type.Equal(oidPKCS7Data) || info.Type.Equal(oidPKCS7Signed)) {
-			return "", "PKCS #12 key store"
+			return pkcs12Store
 		}
-		return "", ""
+		return ""
 	}
 	var encrypted struct {
 		Algorithm struct {
@@ -86,10 +93,16 @@ func classifyDER(doc []byte) (kind Kind, sealed string) {
 		}
 		Data []byte
 	}
-	if _, err := asn1.Unmarshal(doc, &encrypted); err == nil && encrypted.Algorithm.ID.Equal(oidPBES2) {
-		return "", "encrypted private key"
+	if _, err := asn1.Unmarshal(doc, &encrypted); err == nil && passwordBased(encrypted.Algorithm.ID) {
+		return encryptedKey
 	}
-	return "", ""
+	return ""
+}
+
+// passwordBased knows the schemes of PKCS #5 and PKCS #12.
+func passwordBased(id asn1.ObjectIdentifier) bool {
+	text := id.String()
+	return strings.HasPrefix(text, "1.2.840.113549.1.5.") || strings.HasPrefix(text, "1.2.840.113549.1.12.1.")
 }
 
 // kindOfDER names what der parses as; "" when it is nothing known.

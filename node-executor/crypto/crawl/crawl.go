@@ -2,7 +2,7 @@
 // rewrites it in place.
 //
 // It looks at content, never at names. A document is one of a few layers: etcd's protobuf storage
-// encoding, CBOR, gzip, bare DER, or text, and in text it looks for PEM blocks, JSON Web Tokens, runs of base64 and
+// encoding, CBOR, gzip, bare DER, a key store, or text, and in text it looks for PEM blocks, JSON Web Tokens, runs of base64 and
 // data URLs wherever they stand. That text need not be parsed as YAML or JSON is deliberate: a PEM block keeps its
 // own line separator (a newline, an indented newline of a YAML block, the two characters \n of a JSON string), so one
 // lexical rule covers kubeconfigs, pod manifests, ignition, annotations and free text, and what is not material
@@ -15,6 +15,7 @@ import (
 	"bytes"
 	"fmt"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/keystore"
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 )
 
@@ -51,7 +52,7 @@ type Reason string
 const (
 	Malformed   Reason = "malformed"        // a PEM block or container that does not decode
 	Encrypted   Reason = "encrypted"        // encrypted private key, or a value encrypted at rest
-	Sealed      Reason = "sealed key store" // PKCS #12 or Java key store
+	Sealed      Reason = "sealed key store" // a key store, or an entry of one, that no known password opens
 	TooDeep     Reason = "too deep"         // more than MaxDepth layers, or a layer larger than MaxExpanded
 	UnknownKind Reason = "unknown kind"     // a protobuf object without a schema that holds material
 	OtherPEM    Reason = "other PEM block"  // CSR, CRL, parameters, OpenSSH key, PGP …
@@ -78,6 +79,8 @@ type Handler struct {
 	Layer func(path string, content []byte)
 	// Finding is told what was not understood.
 	Finding func(Finding)
+	// Passwords, in UTF-8, are tried on key stores.
+	Passwords [][]byte
 }
 
 // Rewrite crawls doc and returns the edits that put the handler's replacements in place: none when
@@ -119,17 +122,23 @@ func (c crawler) document(doc []byte, path string, depth int) ([]splice.Edit, er
 		}
 		c.finding(Encrypted, path, detail, true)
 		return nil, nil
-	case bytes.HasPrefix(doc, javaKeyStoreMagic):
-		c.finding(Sealed, path, "Java key store", true)
+	case keystore.IsJKS(doc):
+		return c.keyStore(doc, path)
+	case bytes.HasPrefix(doc, sealedJavaMagic):
+		c.finding(Sealed, path, "JCE key store", true)
 		return nil, nil
 	}
-	if kind, detail := classifyDER(doc); kind != "" {
+	switch kind := classifyDER(doc); kind {
+	case "":
+		return c.text(doc, path, depth)
+	case pkcs12Store:
+		return c.keyStore(doc, path)
+	case encryptedKey:
+		c.finding(Encrypted, path, string(encryptedKey), true)
+		return nil, nil
+	default:
 		return c.leaf(Leaf{Kind: kind, Path: path + "/der", Bytes: doc}, splice.Whole(0, len(doc), doc, verbatim))
-	} else if detail != "" {
-		c.finding(Sealed, path, detail, true)
-		return nil, nil
 	}
-	return c.text(doc, path, depth)
 }
 
 // inner handles a document that an outer layer holds.

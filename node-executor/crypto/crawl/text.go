@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"unicode/utf8"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/keystore"
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 )
 
@@ -159,10 +160,8 @@ func (c crawler) base64(doc []byte, at int, path string, depth int) (stretch, er
 
 // worthOpening keeps words that happen to be in base64's alphabet as what they are: text that may be renamed.
 func worthOpening(decoded []byte) bool {
-	if bytes.HasPrefix(decoded, gzipMagic) || bytes.HasPrefix(decoded, protoMagic) || bytes.HasPrefix(decoded, javaKeyStoreMagic) {
-		return true
-	}
-	if kind, sealed := classifyDER(decoded); kind != "" || sealed != "" {
+	if bytes.HasPrefix(decoded, gzipMagic) || bytes.HasPrefix(decoded, protoMagic) || keystore.IsJKS(decoded) ||
+		bytes.HasPrefix(decoded, sealedJavaMagic) || classifyDER(decoded) != "" {
 		return true
 	}
 	if mentionsMaterial(decoded) {

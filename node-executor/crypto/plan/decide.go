@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
@@ -105,10 +106,14 @@ func (p *Plan) note(where, format string, args ...any) {
 
 // reportUnread turns what was not understood into problems where it may hide a private key, and notes elsewhere.
 func (p *Plan) reportUnread() {
+	serious := p.problem
+	if p.rules.Unread == Keep {
+		serious = func(where, format string, args ...any) { p.note(where, format+", kept by policy", args...) }
+	}
 	for _, f := range p.scan.Findings {
 		report := p.note
 		if f.Serious {
-			report = p.problem
+			report = serious
 		}
 		report(f.Site.String()+f.Path, "%s (%s)", f.Reason, f.Detail)
 	}
@@ -119,8 +124,8 @@ func (p *Plan) reportUnread() {
 	}
 	for _, u := range p.scan.Graph.Unread {
 		report := p.note
-		if u.Kind == "private key" {
-			report = p.problem
+		if u.Kind == crawl.PrivateKey {
+			report = serious
 		}
 		report(u.Place.String(), "%s: %v", u.Kind, u.Err)
 	}

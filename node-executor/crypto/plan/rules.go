@@ -81,6 +81,9 @@ type Rules struct {
 	// Orphans is for private keys with a certificate whose issuer's key is not here: Refuse or Keep. Kept
 	// keys are shared by all clusters made from one seed.
 	Orphans Policy
+	// Unread is for what may hold a private key and cannot be read, such as a key store without its password: Refuse or
+	// Keep. What is kept is shared by all clusters made from one seed.
+	Unread Policy
 	// Changes are named rules: values that only the old cluster knows, objects to be dropped.
 	Changes rule.Rules
 }
@@ -106,7 +109,13 @@ func (r *Rules) Check() error {
 	if r.Orphans == "" {
 		r.Orphans = Refuse
 	}
+	if r.Unread == "" {
+		r.Unread = Refuse
+	}
 	var problems []error
+	if r.Unread == Replace {
+		problems = append(problems, errors.New("cannot replace what cannot be read"))
+	}
 	if r.Validity != KeepValidity && r.Now.IsZero() {
 		problems = append(problems, fmt.Errorf("cannot %s validity without a time", r.Validity))
 	}

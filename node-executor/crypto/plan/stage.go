@@ -85,6 +85,8 @@ func (p *Plan) rewrite(made *Issued, s site.Site) ([]byte, error) {
 	edits, err := crawl.Rewrite(s.Content, crawl.Handler{
 		Leaf: func(leaf crawl.Leaf) ([]byte, error) { return p.Replacement(made, leaf) },
 		Text: func(_ string, text []byte) []splice.Edit { return p.rules.Renames.Edits(text) },
+
+		Passwords: s.Passwords,
 	})
 	if err != nil {
 		return nil, err

@@ -1,8 +1,8 @@
 // Package scan reads every site of a node once and keeps what regeneration needs: the graph of the
 // material, what was not understood, and the content of those sites that will change.
 //
-// Some sites can only be read with what stands in others: values that are encrypted at rest. They wait until
-// everything else is read.
+// Some sites can only be read with what stands in others: values that are encrypted at rest, and key stores with a password.
+// They wait until everything else is read.
 package scan
 
 import (
@@ -42,6 +42,8 @@ type Result struct {
 	options Options
 	ring    *atrest.Ring
 	waiting []site.Site // encrypted with a key that was not known yet
+	locked  []site.Site // with a key store whose password was not known yet
+	words   words
 }
 
 // Options says what a scan looks for besides material.
@@ -54,13 +56,16 @@ type Options struct {
 
 // Scan reads the sources. A site that cannot be understood is a finding, one that cannot be read an error.
 func Scan(ctx context.Context, sources []site.Source, options Options) (*Result, error) {
-	r := &Result{Graph: graph.New(), Names: map[site.Ref]bool{}, options: options, Applied: map[string][]site.Ref{}, ring: atrest.NewRing()}
+	r := &Result{Graph: graph.New(), Names: map[site.Ref]bool{}, options: options, Applied: map[string][]site.Ref{}, ring: atrest.NewRing(), words: words{}}
 	for _, source := range sources {
 		if err := source.Walk(ctx, r.add); err != nil {
 			return nil, err
 		}
 	}
 	if err := r.addWaiting(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.addLocked(ctx); err != nil {
 		return nil, err
 	}
 	r.Graph.Relate()
@@ -121,42 +126,94 @@ func (r *Result) addWaiting(ctx context.Context) error {
 	return errors.Join(problems...)
 }
 
-func (r *Result) read(s site.Site) error {
-	if s.TooLarge {
-		r.Findings = append(r.Findings, Finding{s.Ref, crawl.Finding{Reason: crawl.TooDeep, Detail: "file too large", Serious: true}})
+// addLocked reads the sites with key stores, with the words from around them.
+func (r *Result) addLocked(ctx context.Context) error {
+	for _, s := range r.locked {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s.Passwords = r.words.around(s.Ref)
+		if err := r.keep(s, r.look(s)); err != nil {
+			return err
+		}
 	}
-	touched := r.set(&s) || s.Envelope != nil
-	renamed := map[string]bool{}
+	return nil
+}
+
+func (r *Result) read(s site.Site) error {
+	r.set(&s)
+	seen := r.look(s)
+	if seen.locked {
+		r.locked = append(r.locked, s)
+		return nil
+	}
+	return r.keep(s, seen)
+}
+
+// sight is what was seen in a site.
+type sight struct {
+	leaves   []crawl.Leaf
+	findings []crawl.Finding
+	renamed  map[string]bool // kinds of rename that change something in it
+	locked   bool            // a key store in it stayed closed
+	err      error
+}
+
+// look reads a site. What it sees is not kept yet: a site whose key stores stay closed is looked at again.
+func (r *Result) look(s site.Site) sight {
+	seen := sight{renamed: map[string]bool{}}
+	if s.TooLarge {
+		seen.findings = append(seen.findings, crawl.Finding{Reason: crawl.TooDeep, Detail: "file too large", Serious: true})
+	}
 	text := func(text []byte) {
 		for _, kind := range r.options.Renames.Kinds(text) {
-			touched, renamed[kind] = true, true
+			seen.renamed[kind] = true
 		}
 	}
 	text([]byte(renamable(s.Ref)))
-	repeats := rule.Concerned(s.Content)
-	_, err := crawl.Rewrite(s.Content, crawl.Handler{
+	r.words.add(s.Ref, "", s.Content)
+	_, seen.err = crawl.Rewrite(s.Content, crawl.Handler{
 		Leaf: func(leaf crawl.Leaf) ([]byte, error) {
-			touched = true
-			r.Graph.Add(s.Ref.String(), leaf)
-			if leaf.Kind == crawl.EncryptionKey {
-				r.ring.Add(leaf.Bytes)
-			}
+			seen.leaves = append(seen.leaves, leaf)
 			return nil, nil
+		},
+		Field: func(path string, value []byte) ([]byte, bool) {
+			r.words.add(s.Ref, path, value)
+			return nil, false
 		},
 		Text: func(_ string, plain []byte) []splice.Edit {
 			text(plain)
 			return nil
 		},
-		Finding: func(f crawl.Finding) { r.Findings = append(r.Findings, Finding{s.Ref, f}) },
+		Finding: func(f crawl.Finding) {
+			seen.findings = append(seen.findings, f)
+			seen.locked = seen.locked || f.Reason == crawl.Sealed
+		},
+		Passwords: s.Passwords,
 	})
-	if err != nil {
-		return fmt.Errorf("cannot read %s: %w", s.Ref, err)
+	return seen
+}
+
+// keep takes what was seen in a site into the result, and the site itself if anything in it may change.
+func (r *Result) keep(s site.Site, seen sight) error {
+	if seen.err != nil {
+		return fmt.Errorf("cannot read %s: %w", s.Ref, seen.err)
 	}
-	if !touched && len(repeats) == 0 {
+	for _, leaf := range seen.leaves {
+		r.Graph.Add(s.Ref.String(), leaf)
+		if leaf.Kind == crawl.EncryptionKey {
+			r.ring.Add(leaf.Bytes)
+		}
+	}
+	for _, f := range seen.findings {
+		r.Findings = append(r.Findings, Finding{s.Ref, f})
+	}
+	names := slices.AppendSeq(rule.Concerned(s.Content), maps.Keys(seen.renamed))
+	if len(names) == 0 && len(seen.leaves) == 0 && s.Original == nil && s.Envelope == nil {
 		return nil
 	}
 	r.Sites = append(r.Sites, s)
-	for _, name := range slices.AppendSeq(repeats, maps.Keys(renamed)) {
+	for _, name := range names {
 		r.Applied[name] = append(r.Applied[name], s.Ref)
 	}
 	return nil
@@ -170,13 +227,13 @@ func renamable(ref site.Ref) string {
 	return ref.Name
 }
 
-// set gives the site the rules' values and tells whether there were any. A site that a rule wants to change and cannot
+// set gives the site the rules' values. A site that a rule wants to change and cannot
 // read is a finding: the value may be the seed's.
-func (r *Result) set(s *site.Site) (touched bool) {
+func (r *Result) set(s *site.Site) {
 	after, names, err := r.options.Rules.Set(s.Ref, s.Content)
 	if err != nil {
 		r.Findings = append(r.Findings, Finding{s.Ref, crawl.Finding{Reason: crawl.Malformed, Detail: err.Error(), Serious: true}})
-		return false
+		return
 	}
 	if len(names) > 0 {
 		s.Original, s.Content = s.Content, after
@@ -184,5 +241,4 @@ func (r *Result) set(s *site.Site) (touched bool) {
 	for _, name := range names {
 		r.Applied[name] = append(r.Applied[name], s.Ref)
 	}
-	return len(names) > 0
 }

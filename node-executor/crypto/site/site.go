@@ -64,6 +64,8 @@ type Site struct {
 	Envelope *atrest.Envelope
 	// Original is the content before rules gave it values; nil when none did.
 	Original []byte
+	// Passwords are words from around the site that may open the key stores in it.
+	Passwords [][]byte
 	// TooLarge is set, and Content empty, for a file that is too large to be opened and mentions a private key.
 	TooLarge bool
 }

@@ -39,7 +39,7 @@ func Staged(p *plan.Plan, made *plan.Issued, before []site.Site, changes []site.
 		if changed, ok := becomes[s.Ref]; ok {
 			after[s.Ref] = changed
 		}
-		v.site(s.Ref, s.Content, after[s.Ref])
+		v.site(s, after[s.Ref])
 	}
 	v.mirrors(before, after)
 	v.agreements(before, after)
@@ -64,22 +64,23 @@ func (v *verifier) problem(where, format string, args ...any) {
 }
 
 // leaves reads the material of a document in order.
-func leaves(doc []byte) ([]crawl.Leaf, error) {
+func leaves(doc []byte, passwords [][]byte) ([]crawl.Leaf, error) {
 	var found []crawl.Leaf
 	_, err := crawl.Rewrite(doc, crawl.Handler{Leaf: func(l crawl.Leaf) ([]byte, error) {
 		found = append(found, crawl.Leaf{Kind: l.Kind, Path: l.Path, Bytes: bytes.Clone(l.Bytes)})
 		return nil, nil
-	}})
+	}, Passwords: passwords})
 	return found, err
 }
 
-func (v *verifier) site(ref site.Ref, before, after []byte) {
-	old, err := leaves(before)
+func (v *verifier) site(before site.Site, after []byte) {
+	ref := before.Ref
+	old, err := leaves(before.Content, before.Passwords)
 	if err != nil {
 		v.problem(ref.String(), "cannot be read: %v", err)
 		return
 	}
-	renewed, err := leaves(after)
+	renewed, err := leaves(after, before.Passwords)
 	if err != nil || len(old) != len(renewed) {
 		v.problem(ref.String(), "held %d pieces of material and now %d", len(old), len(renewed))
 		return

@@ -32,9 +32,15 @@ demo: lab ## a whole upgrade on real parts, live; ARGS="--fail=restore" or ARGS=
 	@CGO_ENABLED=0 $(GO) run ./test/lab/cmd/demo $(ARGS)
 
 .PHONY: test
-test: lab ## every test, with race detector and shuffled order
+test: compiler lab ## every test, with race detector and shuffled order
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 30m ./...
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on -tags=$(TAGS),faultinject ./node-executor/fault
+
+# The race detector needs a C compiler, and certificates are judged by openssl as well.
+.PHONY: compiler
+compiler:
+	@{ command -v gcc && command -v openssl; } >/dev/null || { echo "installing gcc and openssl with apt-get: about 20 seconds, once"; \
+		apt-get update -q && apt-get install -q -y --no-install-recommends gcc libc6-dev openssl; }
 
 .PHONY: crash
 crash: lab ## kill processes and cut the power at some thirty random moments of twelve upgrades, rollbacks and clean-ups; about 20 minutes; ARGS="-seed N"

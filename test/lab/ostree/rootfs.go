@@ -32,7 +32,7 @@ func Rootfs(ctx context.Context, log io.Writer) (string, error) {
 		if os.Geteuid() != 0 {
 			return errors.New("cannot make a root file system: root is needed for device nodes and file owners")
 		}
-		if err := needMmdebstrap(ctx, log); err != nil {
+		if err := needPrograms(ctx, log); err != nil {
 			return err
 		}
 		started := time.Now()
@@ -112,16 +112,23 @@ func mmdebstrap(p packages, dir string) []string {
 	return append(argv, "--include="+strings.Join(p.Names, ","), p.Suite, dir)
 }
 
-// needMmdebstrap installs mmdebstrap where it is missing.
-func needMmdebstrap(ctx context.Context, log io.Writer) error {
-	if _, err := exec.LookPath("mmdebstrap"); err == nil {
+// needPrograms installs what makes a root file system, where it is missing. Without mount, mmdebstrap makes one whose
+// packages were configured without /dev and /proc.
+func needPrograms(ctx context.Context, log io.Writer) error {
+	var missing []string
+	for _, name := range []string{"mmdebstrap", "mount"} { // programs, and their packages
+		if _, err := exec.LookPath(name); err != nil {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
 		return nil
 	}
-	fmt.Fprintln(log, "installing mmdebstrap with apt-get: about 15 seconds, once")
+	fmt.Fprintf(log, "installing %s with apt-get: about 15 seconds, once\n", strings.Join(missing, " and "))
 	if err := program(ctx, log, "apt-get", "update", "-q"); err != nil {
 		return err
 	}
-	return program(ctx, log, "apt-get", "install", "-q", "-y", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring")
+	return program(ctx, log, append([]string{"apt-get", "install", "-q", "-y", "--no-install-recommends", "debian-archive-keyring"}, missing...)...)
 }
 
 // commitBase shapes a copy of the root file system into an OS tree and commits it to a new repository.

@@ -1,6 +1,6 @@
 // Command bench measures Reroot beside what it is made of or what would be used instead, and prints ratios:
 //
-//	make bench                 everything, about five minutes
+//	make bench                 everything, about seven minutes
 //	make bench ARGS=journal    only the packages whose path contains the word
 //
 // Every figure is a Go benchmark, most of them beside the code that they measure, those that need the lab in this
@@ -39,6 +39,8 @@ var comparisons = []comparison{
 	{"fold 10,000 events", "functions/runtime", "BenchmarkFold10000", "", "ns/op", "", "30x", 3},
 	{"regenerate the lab cluster's cryptography", "test/bench", "BenchmarkRegenerate", "BenchmarkKeys", "ns/op", "only making the keys that it needs", "1x", 3},
 	{"import the lab's seed image", "test/bench", "BenchmarkImport", "BenchmarkUnpackAndPull", "ns/op", "lifecycle-agent's sequence: download, tar, ostree pull-local, tar", "1x", 3},
+	{"a node that is all there is, idle: memory (RSS)", "test/bench", "BenchmarkSoloIdle", "", "RSS-MiB", "", "1x", 1},
+	{"a node that is all there is, idle: one processor", "test/bench", "BenchmarkSoloIdle", "", "CPU-%", "", "1x", 1},
 }
 
 func main() {
@@ -82,6 +84,12 @@ func bench(ctx context.Context, word string) error {
 
 // spell writes a figure with a unit that suits its size.
 func spell(v float64, unit string) string {
+	switch unit {
+	case "RSS-MiB":
+		return fmt.Sprintf("%.0f MiB", v)
+	case "CPU-%":
+		return fmt.Sprintf("%.2f %%", v)
+	}
 	scale := map[string]float64{"ns/op": 1, "p50-µs": 1e3, "p50-ms": 1e6}
 	ns := v * scale[unit]
 	switch {

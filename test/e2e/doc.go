@@ -6,7 +6,7 @@
 //	                   upgrades, rollbacks and clean-ups (moments_test.go says which; process_test.go has the pipeline)
 //	watchdog_test.go   new roots that nobody confirms, and ones that do not stay up
 //	badinput_test.go   what is refused leaves the node as it was
-//	solo_test.go       the node hosts journal and functions itself, and is killed and cut off while it does
+//	solo_test.go       the node hosts journal and functions itself: it is killed and cut off, and loses its journal
 //
 // Every test needs root and makes a world of its own. `go test ./test/e2e -record DIR` writes the histories into DIR,
 // which is how package replay got its own; `make crash` is the crash test with twelve upgrades instead of one, and the

@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +13,7 @@ import (
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/upgrade"
 	v1 "github.com/reroot-dev/reroot/functions/api/v1"
+	"github.com/reroot-dev/reroot/node-executor/sandbox"
 	"github.com/reroot-dev/reroot/test/lab/world"
 )
 
@@ -67,6 +70,63 @@ func TestSolo(t *testing.T) {
 	}
 	l.sound()
 	l.keep("solo")
+}
+
+// TestSoloLostJournal takes the journal away when the node has its orders: nobody will confirm the new root. The node
+// goes on by its ledger, its watchdog goes back to the old root, and nothing is decided by the empty journal that is
+// there instead. When the journal is put back, the history goes on with everything that happened meanwhile.
+func TestSoloLostJournal(t *testing.T) {
+	l := newLab(t, world.Options{Solo: true})
+	l.connect()
+	old := l.booted()
+	spec := l.w.Spec()
+	spec.InitMonitorTimeoutSeconds = 20
+	l.request("lost", spec, events.StageUpgrade)
+	l.await(events.TypeReconfigureRequested)
+	l.eventually("the node has its orders", func(ctx context.Context) error {
+		return l.says(ctx, string(events.TypeReconfigureRequested), world.RerootNode, "status")
+	})
+	dir := filepath.Join(l.w.Target.Sysroot, "reroot", "journal")
+	lost := dir + ".lost"
+	move(t, dir, lost)
+
+	l.eventually("the node is back in its old root", func(ctx context.Context) error {
+		return l.says(ctx, string(events.TypeNodeRollbackCompleted), world.RerootNode, "status")
+	})
+	l.eventually("it holds the journal", func(ctx context.Context) error {
+		return l.says(ctx, "reason="+string(events.ReasonJournalCorrupt), "journalctl", "--boot", "--unit=reroot-node", "--no-pager")
+	})
+	if got := l.booted(); got != old {
+		t.Errorf("booted is %+v, want %+v", got, old)
+	}
+
+	l.inside("systemctl", "stop", "reroot-node.service")
+	move(t, dir, dir+".empty")
+	move(t, lost, dir)
+	l.inside("systemctl", "start", "reroot-node.service")
+	if p := l.settle(upgrade.RolledBack, upgrade.RollbackFailed, upgrade.Upgraded); p != upgrade.RolledBack {
+		t.Fatalf("the upgrade ended in phase %s: %+v", p, l.state.Failure)
+	}
+	if l.state.Trigger != events.TriggerWatchdog {
+		t.Errorf("it was rolled back by %s, not by the watchdog", l.state.Trigger)
+	}
+	l.verify()
+}
+
+func move(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// says looks for a text in what a program on the node prints.
+func (l *lab) says(ctx context.Context, want string, argv ...string) error {
+	stdout, stderr, code, err := sandbox.Exec(ctx, l.w.Sandbox, argv, nil)
+	if err == nil && !strings.Contains(string(stdout), want) {
+		err = fmt.Errorf("code %d, no %s in what it prints: %s%s", code, want, stdout, stderr)
+	}
+	return err
 }
 
 // told asks the command line on the node how the upgrade stands.

@@ -13,8 +13,11 @@ import (
 	"github.com/reroot-dev/reroot/test/lab/cluster"
 )
 
-// Reroot is the command line on the target's node, in both of its roots.
-const Reroot = node.StateDir + "/bin/reroot"
+// Programs on the target's node, in both of its roots: the command line and the executor's.
+const (
+	Reroot     = node.StateDir + "/bin/reroot"
+	RerootNode = node.StateDir + "/bin/reroot-node"
+)
 
 // equip installs the executor on the target's node, as an administrator would: with `reroot-node install`. The command
 // line goes beside it, since what is in /usr/local does not go along to a new root.

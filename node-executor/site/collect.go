@@ -43,6 +43,8 @@ var collectors = []struct {
 	{"static pods", collectStaticPods},
 	{"signers", collectSigners},
 	{"credentials", collectCredentials},
+	{"install-config", collectInstallConfig},
+	{"proxy", collectProxy},
 	{"OADP", collectOADP},
 	{"ConfigMaps", collectConfigMaps},
 	{"files", collectFiles},

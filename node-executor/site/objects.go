@@ -32,14 +32,15 @@ func collectCredentials(ctx context.Context, src *source, s *Site) error {
 	if s.PullSecret, err = secretValue(pull, ".dockerconfigjson"); err != nil {
 		return fmt.Errorf("pull secret: %w", err)
 	}
-	s.carry(pull)
 	admin, err := src.api.Resource(core("secrets")).Namespace(metav1.NamespaceSystem).Get(ctx, "kubeadmin", metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err): // the user removed it; the seed's is worth nothing
 	case err != nil:
 		return fmt.Errorf("kubeadmin: %w", err)
 	default:
-		s.carry(admin)
+		if s.Kubeadmin, err = secretValue(admin, "kubeadmin"); err != nil {
+			return fmt.Errorf("kubeadmin: %w", err)
+		}
 	}
 	return nil
 }

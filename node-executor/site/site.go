@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 )
 
 // Version of the snapshot's form.
@@ -17,13 +19,20 @@ const Version = 1
 // fileName of the snapshot in its directory.
 const fileName = "site.json"
 
-// Names are what a cluster and its node are called.
+// Names are what a cluster and its node are called, and whatever else must be known of the seed too to be found and
+// replaced.
 type Names struct {
 	Domain    string   `json:"domain"`  // <cluster name>.<base domain>
 	InfraID   string   `json:"infraID"` // Infrastructure's status.infrastructureName
 	ClusterID string   `json:"clusterID"`
 	Hostname  string   `json:"hostname"`
 	NodeIPs   []string `json:"nodeIPs"`
+	// MachineNetworks are the node's networks in CIDR notation.
+	MachineNetworks []string `json:"machineNetworks,omitempty"`
+	// Proxy is how programs of the cluster reach the outside: the Proxy's status.
+	Proxy rule.ProxySettings `json:"proxy"`
+	// TrustBundles are the authorities that the cluster trusts besides its own: ConfigMap of openshift-config → PEM.
+	TrustBundles map[string]string `json:"trustBundles,omitempty"`
 	// Flags are the addresses and ports in the commands of the static pods: manifest file → flag → value.
 	Flags map[string]map[string]string `json:"flags,omitempty"`
 	// API is host:port of the API server as the node's own kubeconfig has it.
@@ -59,6 +68,12 @@ type Site struct {
 	ClientCA []byte `json:"clientCA"`
 	// PullSecret is the cluster's pull secret, .dockerconfigjson.
 	PullSecret []byte `json:"pullSecret"`
+	// Kubeadmin is the hash of the administrator's password; empty when the user removed it.
+	Kubeadmin []byte `json:"kubeadmin,omitempty"`
+	// InstallConfig is what the cluster was installed with, YAML; empty when it does not know any more.
+	InstallConfig []byte `json:"installConfig,omitempty"`
+	// Proxy is what the administrator said of the proxy: the Proxy's spec.
+	Proxy rule.ProxySettings `json:"proxy"`
 	// Objects are put on the new root's API, in this order.
 	Objects []unstructured.Unstructured `json:"objects"`
 	Files   []File                      `json:"files"`

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/site"
 )
 
@@ -50,7 +51,10 @@ func target(t *testing.T) *site.Site {
 		Names: site.Names{
 			Domain: "target.lab.example", InfraID: "target-x7k2p", ClusterID: "11111111-1111-1111-1111-111111111111", Hostname: "target-node",
 			NodeIPs: []string{"192.168.126.11"}, API: "127.0.0.1:30001",
-			Flags: map[string]map[string]string{"etcd.yaml": {"listen-client-urls": "https://127.0.0.1:30002", "port": "30002"}, "kube-apiserver.yaml": {"secure-port": "30001"}},
+			MachineNetworks: []string{"192.168.0.0/17"},
+			Proxy:           rule.ProxySettings{HTTP: "http://proxy.target:3128", HTTPS: "http://proxy.target:3129", No: ".svc,192.168.0.0/17"},
+			TrustBundles:    map[string]string{"user-ca-bundle": "target's"},
+			Flags:           map[string]map[string]string{"etcd.yaml": {"listen-client-urls": "https://127.0.0.1:30002", "port": "30002"}, "kube-apiserver.yaml": {"secure-port": "30001"}},
 		},
 		Signers:  []site.Signer{{CommonName: "kube-apiserver-lb-signer", Secret: "openshift-kube-apiserver-operator/loadbalancer-serving-signer", Key: key, SubjectKeyID: []byte{1, 2}}},
 		ClientCA: ca, PullSecret: []byte(`{"auths":{}}`),
@@ -62,7 +66,9 @@ func seedNames() site.Names {
 	return site.Names{
 		Domain: "seed.lab.example", InfraID: "seed-x7k2p", ClusterID: "22222222-2222-2222-2222-222222222222", Hostname: "seed-node",
 		NodeIPs: []string{"192.168.126.10"}, API: "127.0.0.1:20001",
-		Flags: map[string]map[string]string{"etcd.yaml": {"listen-client-urls": "https://127.0.0.1:20002", "port": "20002"}, "kube-apiserver.yaml": {"secure-port": "20001"}},
+		MachineNetworks: []string{"192.168.126.0/24"}, Proxy: rule.ProxySettings{HTTP: "http://dummy:1", HTTPS: "http://dummy:2", No: ".svc,dummy"},
+		TrustBundles: map[string]string{"user-ca-bundle": "seed's"},
+		Flags:        map[string]map[string]string{"etcd.yaml": {"listen-client-urls": "https://127.0.0.1:20002", "port": "20002"}, "kube-apiserver.yaml": {"secure-port": "20001"}},
 	}
 }
 
@@ -84,6 +90,9 @@ func TestRulesRename(t *testing.T) {
 		"port in a flag":              {"--secure-port=20001", "--secure-port=30001"},
 		"probed port":                 {"        port: 20002\n", "        port: 30002\n"},
 		"flag with a URL":             {"--listen-client-urls=https://127.0.0.1:20002", "--listen-client-urls=https://127.0.0.1:30002"},
+		"machine network":             {"cidr: 192.168.126.0/24", "cidr: 192.168.0.0/17"},
+		"proxy":                       {`"HTTPS_PROXY","value":"http://dummy:2"`, `"HTTPS_PROXY","value":"http://proxy.target:3129"`},
+		"proxy exceptions":            {"NO_PROXY=.svc,dummy\n", "NO_PROXY=.svc,192.168.0.0/17\n"},
 		"a bare number stays":         {"replicas: 20001", "replicas: 20001"},
 		"another cluster's name":      {"api.xseed.lab.example", "api.xseed.lab.example"},
 	} {
@@ -100,6 +109,66 @@ func TestRulesWithoutDifference(t *testing.T) {
 	rules, err := s.Rules(s.Names, now)
 	if err != nil || len(rules.Renames) != 0 {
 		t.Errorf("a seed of the same names leads to %v, %v", rules.Renames, err)
+	}
+}
+
+// The seed's two proxies are one: which is meant where cannot be told.
+func TestAmbiguousProxy(t *testing.T) {
+	from := seedNames()
+	from.Proxy.HTTPS = from.Proxy.HTTP
+	s := target(t)
+	rules, err := s.Rules(from, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := rules.Renames.Apply("HTTP_PROXY=http://dummy:1"); got != "HTTP_PROXY=http://dummy:1" {
+		t.Errorf("got %s, want it left to operators", got)
+	}
+	s.Names.Proxy.HTTPS = s.Names.Proxy.HTTP
+	if rules, err = s.Rules(from, now); err != nil || rules.Check() != nil {
+		t.Fatal(err, rules.Check())
+	}
+	if got := rules.Renames.Apply("HTTP_PROXY=http://dummy:1"); got != "HTTP_PROXY=http://proxy.target:3128" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestRulesChange(t *testing.T) {
+	full := target(t)
+	full.Kubeadmin, full.InstallConfig = []byte("$2a$"), []byte("metadata:\n  name: target\n")
+	full.Files = append(full.Files, site.File{Path: "/etc/chrony.conf", Data: []byte("pool a\n")})
+	bare := target(t)
+	bare.Names.Proxy, bare.Names.TrustBundles = rule.ProxySettings{}, nil
+	for _, test := range []struct {
+		name string
+		site *site.Site
+		from site.Names
+		want []string
+	}{
+		{"everything", full, seedNames(), []string{"leases", "lifecycle-agent", "pull secret", "kubeadmin", "state of the old names", "install-config", "chrony", "proxy", "trust bundle user-ca-bundle"}},
+		{"little", bare, seedNames(), []string{"leases", "lifecycle-agent", "pull secret", "kubeadmin", "state of the old names"}},
+		{"a seed of the same names", bare, bare.Names, []string{"leases", "lifecycle-agent", "pull secret", "kubeadmin"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			rules, err := test.site.Rules(test.from, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, r := range rules.Changes {
+				got = append(got, r.Name)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if err := rules.Check(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	rules, err := full.Rules(seedNames(), now)
+	if err != nil || !slices.Contains(rules.External, "etcd:/kubernetes.io/configmaps/openshift-config/user-ca-bundle") {
+		t.Errorf("the site's trust bundle is not known to list authorities of others: %v", err)
 	}
 }
 

@@ -10,7 +10,11 @@ import (
 func TestRules(t *testing.T) {
 	domain := rename.Domain("seed.example", "target.example")
 	address := rename.Address("192.0.2.1", "192.0.2.99")
-	network := rename.Address("192.0.2.0/24", "198.51.100.0/24")
+	network := rename.Network("192.0.2.0/24", "198.51.100.0/24")
+	network6 := rename.Network("2001:db8::/64", "2001:db8:1::/64")
+	address6 := rename.Address("2001:db8::10", "2001:db8:1::20")
+	proxy := rename.Value("proxy", "http://proxy:3128", "http://other:80")
+	list := rename.Value("proxy exceptions", ".svc,localhost", ".svc,10.0.0.0/8,localhost")
 	host := rename.Hostname("sno", "node7")
 	infra := rename.InfraID("seed-x7k2p", "target-abcde")
 	cluster := rename.ClusterID("6b0b4dba-45e4", "00000000-0000")
@@ -30,8 +34,17 @@ func TestRules(t *testing.T) {
 		{domain, `first\nseed.example`, `first\ntarget.example`},
 		{address, "[192.0.2.1]:80 192.0.2.1", "[192.0.2.99]:80 192.0.2.99"},
 		{address, "192.0.2.10 1192.0.2.1 192.0.2.1.5", "192.0.2.10 1192.0.2.1 192.0.2.1.5"},
-		{address, "192.0.2.1/24", "192.0.2.1/24"},
+		{address, "192.0.2.1/24", "192.0.2.99/24"},
 		{network, "192.0.2.0/24,192.0.2.0/240", "198.51.100.0/24,192.0.2.0/240"},
+		{network6, `"2001:db8::/64" 2001:db8::/645`, `"2001:db8:1::/64" 2001:db8::/645`},
+		{address6, "https://[2001:db8::10]:2379, 2001:db8::101 2001:db8::10", "https://[2001:db8:1::20]:2379, 2001:db8::101 2001:db8:1::20"},
+		{address6, "[2001:db8::10]/x 2001:db8::10/64 2001:db8::10:5 1:2001:db8::10 2001:db8::10::", "[2001:db8:1::20]/x 2001:db8:1::20/64 2001:db8::10:5 1:2001:db8::10 2001:db8::10::"},
+		{port, "https://127.0.0.1:6443/readyz", "https://127.0.0.1:7443/readyz"},
+		{proxy, "HTTP_PROXY=http://proxy:3128\nhttp://proxy:3128/path", "HTTP_PROXY=http://other:80\nhttp://proxy:3128/path"},
+		{proxy, `{"httpProxy":"http://proxy:3128"}`, `{"httpProxy":"http://other:80"}`},
+		{proxy, "http://proxy:31280", "http://proxy:31280"},
+		{list, "NO_PROXY=.svc,localhost", "NO_PROXY=.svc,10.0.0.0/8,localhost"},
+		{list, "a.svc,localhost .svc,localhost,b", "a.svc,localhost .svc,localhost,b"},
 		{host, "etcd-peer-sno.crt sno.example system:node:sno", "etcd-peer-node7.crt node7.example system:node:node7"},
 		{host, "snow casino sno7", "snow casino sno7"},
 		{infra, "seed-x7k2p-master-0", "target-abcde-master-0"},

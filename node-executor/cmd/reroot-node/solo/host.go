@@ -46,6 +46,9 @@ type Host struct {
 	came  chan struct{}   // closed while one is served
 }
 
+// ackWait is how long what a killed process was at is left alone. Nobody else delivers from this journal, so it is short.
+const ackWait = 3 * time.Second
+
 // Run hosts journal and functions, again after they failed, until ctx ends.
 func (h *Host) Run(ctx context.Context) error {
 	for {
@@ -70,7 +73,7 @@ func reason(err error) events.Reason {
 
 // host opens the journal and serves it until it fails.
 func (h *Host) host(ctx context.Context) (err error) {
-	store, err := journal.OpenEmbedded(ctx, h.Dir, journal.EmbeddedOptions{Port: h.Port, Log: h.Log})
+	store, err := journal.OpenEmbedded(ctx, h.Dir, journal.EmbeddedOptions{Options: journal.Options{AckWait: ackWait}, Port: h.Port, Log: h.Log})
 	if err != nil {
 		return err
 	}

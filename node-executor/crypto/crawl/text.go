@@ -134,13 +134,13 @@ const minimumBase64 = 24 // characters; no key or token is shorter
 
 // base64 opens a run of base64, which may be wrapped into lines of one width.
 func (c crawler) base64(doc []byte, at int, path string, depth int) (stretch, error) {
+	if end := endOfLine(doc, at); end-at < minimumBase64 { // as nearly every word of every text is
+		return stretch{end: end}, nil
+	}
 	if s, found, err := c.encryptionKey(doc, at, path); found || err != nil {
 		return s, err
 	}
 	run := readBase64(doc, at)
-	if run.end-at < minimumBase64 {
-		return stretch{end: run.end}, nil
-	}
 	decoded, encoding := decodeBase64(run.text)
 	if encoding == nil && run.width != 0 {
 		// What looked like further lines may have been something else.

@@ -121,6 +121,9 @@ func (g *Graph) add(place Place, leaf crawl.Leaf) error {
 		if err != nil {
 			return err
 		}
+		if key.Private == nil && g.Found != nil {
+			g.Found(key.Algorithm)
+		}
 		key.Private, g.copies[hash] = private, key
 		key.Places = append(key.Places, place)
 	case crawl.PublicKey:

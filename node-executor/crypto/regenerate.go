@@ -2,6 +2,7 @@ package crypto
 
 import (
 	"context"
+	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,10 +11,12 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/commit"
 	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
+	"github.com/reroot-dev/reroot/node-executor/crypto/forge"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
@@ -42,7 +45,10 @@ func Prepare(ctx context.Context, config Config) (p *plan.Plan, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
-	found, err := n.scan(ctx)
+	if err := n.learn(ctx); err != nil {
+		return nil, err
+	}
+	found, err := n.scan(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -173,20 +179,30 @@ func (n *node) learn(ctx context.Context) (err error) {
 	return n.config.Rules.Check()
 }
 
-func (n *node) scan(ctx context.Context) (found *scan.Result, err error) {
-	if err := n.learn(ctx); err != nil {
-		return nil, err
-	}
+// scan reads everything; keyFound, if not nil, is told of each private key at once.
+func (n *node) scan(ctx context.Context, keyFound func(pki.Algorithm)) (found *scan.Result, err error) {
 	err = n.timed("scan", func() error {
-		found, err = scan.Scan(ctx, n.sources(), scan.Options{Renames: n.config.Rules.Renames, Rules: n.config.Rules.Changes})
+		found, err = scan.Scan(ctx, n.sources(), scan.Options{Renames: n.config.Rules.Renames, Rules: n.config.Rules.Changes, Found: keyFound})
 		return err
 	})
 	return found, err
 }
 
-// prepare does everything that changes nothing.
+// prepare does everything that changes nothing. Keys are made while it reads, and take longer than all the rest.
 func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
-	found, err := n.scan(ctx)
+	if err := n.learn(ctx); err != nil {
+		return nil, err
+	}
+	keys := forge.New(n.config.Generate)
+	defer keys.Close()
+	for _, kept := range n.config.Rules.KeepKeys {
+		a, err := pki.AlgorithmOf(kept.Key.Public())
+		if err != nil {
+			return nil, err
+		}
+		keys.Spare(a)
+	}
+	found, err := n.scan(ctx, keys.Expect)
 	if err != nil {
 		return nil, err
 	}
@@ -194,22 +210,27 @@ func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
 	if len(p.Problems) > 0 {
 		return nil, &RefusedError{Stage: "plan", Problems: p.Problems}
 	}
-	var made *plan.Issued
-	var changes []site.Change
-	if err := n.timed("issue", func() error {
-		made, err = p.Issue(ctx, n.config.Generate)
-		return err
-	}); err != nil {
+	needles := verify.OldSecrets(p)
+	made, problems, err := n.issue(ctx, p, keys, found.Kept(), needles)
+	if err != nil {
 		return nil, err
 	}
+	var changes []site.Change
 	if err := n.timed("stage", func() error {
 		changes, err = p.Stage(made)
 		return err
 	}); err != nil {
 		return nil, err
 	}
-	if err := n.timed("verify", func() error { return n.verify(ctx, p, made, found, changes) }); err != nil {
+	if err := n.timed("verify", func() error {
+		left, err := verify.NoSecretsStaged(found.Sites, changes, needles)
+		problems = slices.Concat(verify.Staged(p, made, found.Sites, changes), problems, left)
+		return err
+	}); err != nil {
 		return nil, err
+	}
+	if len(problems) > 0 {
+		return nil, &RefusedError{Stage: "verify", Problems: problems}
 	}
 	if changes, err = p.Seal(made, changes); err != nil {
 		return nil, err
@@ -223,16 +244,21 @@ func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
 	return &commit.Record{Changes: changes, Summary: text}, nil
 }
 
-func (n *node) verify(ctx context.Context, p *plan.Plan, made *plan.Issued, found *scan.Result, changes []site.Change) error {
-	problems := verify.Staged(p, made, found.Sites, changes)
-	left, err := verify.NoSecrets(ctx, n.sources(), changes, verify.OldSecrets(p, made))
-	if err != nil {
-		return err
-	}
-	if problems = append(problems, left...); len(problems) > 0 {
-		return &RefusedError{Stage: "verify", Problems: problems}
-	}
-	return nil
+// issue makes the new material, and meanwhile searches all sites that will stay as they are for what must not be left.
+func (n *node) issue(ctx context.Context, p *plan.Plan, keys *forge.Forge, kept map[site.Ref]bool, needles *verify.Needles) (made *plan.Issued, left []plan.Problem, err error) {
+	err = n.timed("issue", func() error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() (err error) {
+			made, err = p.Issue(ctx, func(a pki.Algorithm) (crypto.Signer, error) { return keys.Take(ctx, a) })
+			return err
+		})
+		group.Go(func() (err error) {
+			left, err = verify.NoSecrets(ctx, n.sources(), kept, needles)
+			return err
+		})
+		return group.Wait()
+	})
+	return made, left, err
 }
 
 // carryOut makes the changes. Etcd comes first: its transactions are the ones that can still be refused.

@@ -79,6 +79,8 @@ type Graph struct {
 	Tokens         map[token.ID]*Token
 	EncryptionKeys map[atrest.KeyID]*EncryptionKey
 	Unread         []Unread
+	// Found, when set, is told the algorithm of each key whose private half is found, once.
+	Found func(pki.Algorithm)
 
 	copies map[[sha256.Size]byte]*Key // private keys by the hash of a form in which they stood somewhere
 }

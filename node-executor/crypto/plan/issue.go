@@ -2,7 +2,6 @@ package plan
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto"
 	"crypto/sha256"
@@ -10,7 +9,6 @@ import (
 	"fmt"
 	"math/big"
 	"runtime"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -31,8 +29,8 @@ type Issued struct {
 	EncryptionKeys map[atrest.KeyID][]byte
 }
 
-// Issue makes the new material: keys first, in parallel and the slowest first, then certificates and tokens
-// in any order, since they only depend on keys.
+// Issue makes the new material: keys first, then certificates and tokens in any order, since they only depend on keys.
+// All keys are asked for at once: which is made first, and how many at a time, is up to generate.
 func (p *Plan) Issue(ctx context.Context, generate func(pki.Algorithm) (crypto.Signer, error)) (*Issued, error) {
 	made := &Issued{
 		Keys:         map[pki.KeyID]crypto.Signer{},
@@ -96,14 +94,8 @@ func (p *Plan) makeKeys(ctx context.Context, made *Issued, generate func(pki.Alg
 			made.Keys[id] = decision.Signer()
 		}
 	}
-	// RSA takes a thousand times as long as the others, and ever longer with its size: long jobs
-	// at the end would leave cores idle.
-	slices.SortFunc(fresh, func(a, b *graph.Key) int {
-		return cmp.Or(-cmp.Compare(a.Algorithm.Name, b.Algorithm.Name), -cmp.Compare(a.Algorithm.Bits, b.Algorithm.Bits))
-	})
 	keys := make([]crypto.Signer, len(fresh))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, k := range fresh {
 		group.Go(func() error {
 			if err := ctx.Err(); err != nil {

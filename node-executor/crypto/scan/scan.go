@@ -16,6 +16,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
+	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
@@ -52,11 +53,14 @@ type Options struct {
 	// Rules drop sites, and give values before anything is looked at, so that the old value is not taken for the
 	// cluster's material.
 	Rules rule.Rules
+	// Found, when set, is told of each private key while the scan goes on.
+	Found func(pki.Algorithm)
 }
 
 // Scan reads the sources. A site that cannot be understood is a finding, one that cannot be read an error.
 func Scan(ctx context.Context, sources []site.Source, options Options) (*Result, error) {
 	r := &Result{Graph: graph.New(), Names: map[site.Ref]bool{}, options: options, Applied: map[string][]site.Ref{}, ring: atrest.NewRing(), words: words{}}
+	r.Graph.Found = options.Found
 	for _, source := range sources {
 		if err := source.Walk(ctx, r.add); err != nil {
 			return nil, err
@@ -70,6 +74,18 @@ func Scan(ctx context.Context, sources []site.Source, options Options) (*Result,
 	}
 	r.Graph.Relate()
 	return r, nil
+}
+
+// Kept are the sites that the result holds the content of, and those that will be deleted: all that may change.
+func (r *Result) Kept() map[site.Ref]bool {
+	kept := map[site.Ref]bool{}
+	for _, s := range r.Sites {
+		kept[s.Ref] = true
+	}
+	for _, c := range r.Dropped {
+		kept[c.Ref] = true
+	}
+	return kept
 }
 
 func (r *Result) add(s site.Site) error {

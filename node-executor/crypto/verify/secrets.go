@@ -40,15 +40,16 @@ type needle struct {
 const needleLength = 16
 
 // OldSecrets returns needles for the private keys and encryption keys that the plan replaces.
-func OldSecrets(p *plan.Plan, made *plan.Issued) *Needles {
+func OldSecrets(p *plan.Plan) *Needles {
 	old := map[pki.KeyID]crypto.Signer{}
 	for id, decision := range p.Keys {
-		replacement := made.Keys[id]
-		if decision.Key.Private == nil || replacement == nil {
+		if decision.Key.Private == nil || decision.Action != plan.Fresh && decision.Action != plan.Given {
 			continue
 		}
-		if renewed, err := pki.IDOf(replacement.Public()); err == nil && renewed == id {
-			continue // kept by a rule that gives the same key
+		if given := decision.Signer(); given != nil {
+			if same, err := pki.IDOf(given.Public()); err == nil && same == id {
+				continue // kept by a rule that gives the same key
+			}
 		}
 		old[id] = decision.Key.Private
 	}
@@ -111,35 +112,49 @@ func (n *Needles) Find(text []byte) (owner pki.KeyID, found bool) {
 	return pki.KeyID{}, false
 }
 
-// NoSecrets reads all sites as they will be after the changes and reports those that hold a needle in any layer.
-// Nil changes read them as they are.
-func NoSecrets(ctx context.Context, sources []site.Source, changes []site.Change, needles *Needles) ([]plan.Problem, error) {
+// NoSecrets reads all sites but those to be skipped and reports those that hold a needle in any layer.
+func NoSecrets(ctx context.Context, sources []site.Source, skip map[site.Ref]bool, needles *Needles) ([]plan.Problem, error) {
 	var problems []plan.Problem
-	look := func(ref site.Ref, content []byte) error {
-		_, err := crawl.Rewrite(content, crawl.Handler{Layer: func(path string, layer []byte) {
-			if owner, found := needles.Find(layer); found {
-				problems = append(problems, plan.Problem{Where: ref.String() + path, What: fmt.Sprintf("still holds the private key %s in a form that is not understood", owner)})
-			}
-		}})
-		return err
-	}
-	changed := map[site.Ref]bool{}
-	for _, c := range changes {
-		changed[c.Ref] = true
-		if err := look(c.Ref, c.After); err != nil {
-			return nil, err
-		}
-	}
 	for _, source := range sources {
 		err := source.Walk(ctx, func(s site.Site) error {
-			if err := ctx.Err(); err != nil || changed[s.Ref] {
+			if err := ctx.Err(); err != nil || skip[s.Ref] {
 				return err
 			}
-			return look(s.Ref, s.Content)
+			return needles.search(s.Ref, s.Content, &problems)
 		})
 		if err != nil {
 			return nil, fmt.Errorf("cannot search for old private keys: %w", err)
 		}
 	}
 	return problems, nil
+}
+
+// NoSecretsStaged does the same for sites as they will be after the changes.
+func NoSecretsStaged(before []site.Site, changes []site.Change, needles *Needles) ([]plan.Problem, error) {
+	var problems []plan.Problem
+	changed := map[site.Ref]bool{}
+	for _, c := range changes {
+		changed[c.Ref] = true
+		if err := needles.search(c.Ref, c.After, &problems); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range before {
+		if changed[s.Ref] {
+			continue
+		}
+		if err := needles.search(s.Ref, s.Content, &problems); err != nil {
+			return nil, err
+		}
+	}
+	return problems, nil
+}
+
+func (n *Needles) search(ref site.Ref, content []byte, problems *[]plan.Problem) error {
+	_, err := crawl.Rewrite(content, crawl.Handler{Layer: func(path string, layer []byte) {
+		if owner, found := n.Find(layer); found {
+			*problems = append(*problems, plan.Problem{Where: ref.String() + path, What: fmt.Sprintf("still holds the private key %s in a form that is not understood", owner)})
+		}
+	}})
+	return err
 }

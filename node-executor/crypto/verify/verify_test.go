@@ -226,8 +226,8 @@ func TestEveryMistakeIsNoticed(t *testing.T) {
 
 func TestNoSecrets(t *testing.T) {
 	s := stage(t)
-	needles := verify.OldSecrets(s.plan, s.made)
-	after, err := verify.NoSecrets(context.Background(), []site.Source{s.tree}, s.changes, needles)
+	needles := verify.OldSecrets(s.plan)
+	after, err := verify.NoSecretsStaged(s.found.Sites, s.changes, needles)
 	if err != nil || len(after) != 0 {
 		t.Errorf("got problems %v, %v with every change made", after, err)
 	}

@@ -77,16 +77,18 @@ func (s *Source) Run(ctx context.Context) {
 // follow hands every object of a kind to see, then each as it changes, and nil when there is none. Whatever goes wrong,
 // it begins again with a list: nothing is missed, and what is seen twice does no harm.
 func (s *Source) follow(ctx context.Context, kind schema.GroupVersionResource, namespace string, see func(context.Context, *unstructured.Unstructured) error) {
+	trouble := trouble{log: s.Log.With("cluster", s.Cluster, "resource", kind.Resource)}
 	for ctx.Err() == nil {
-		err := s.followOnce(ctx, kind, namespace, see)
+		err := s.followOnce(ctx, kind, namespace, see, trouble.over)
 		if err != nil && ctx.Err() == nil {
-			s.Log.Debug("watch ended", "cluster", s.Cluster, "resource", kind.Resource, "error", err.Error())
+			trouble.met(err)
 			pause(ctx, backOff)
 		}
 	}
 }
 
-func (s *Source) followOnce(ctx context.Context, kind schema.GroupVersionResource, namespace string, see func(context.Context, *unstructured.Unstructured) error) error {
+// followOnce lists and watches once. It calls well when both work.
+func (s *Source) followOnce(ctx context.Context, kind schema.GroupVersionResource, namespace string, see func(context.Context, *unstructured.Unstructured) error, well func()) error {
 	found, err := s.Client.Resource(kind).Namespace(namespace).List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) { // not served, maybe later
 		found, err = &unstructured.UnstructuredList{}, nil
@@ -106,6 +108,7 @@ func (s *Source) followOnce(ctx context.Context, kind schema.GroupVersionResourc
 		}
 	}
 	if found.GetResourceVersion() == "" {
+		well()
 		return nil
 	}
 	limit := int64(watchLimit.Seconds())
@@ -114,6 +117,7 @@ func (s *Source) followOnce(ctx context.Context, kind schema.GroupVersionResourc
 		return err
 	}
 	defer w.Stop()
+	well()
 	for change := range w.ResultChan() {
 		u, ok := change.Object.(*unstructured.Unstructured)
 		switch {
@@ -180,14 +184,28 @@ func (s *Source) resource(ctx context.Context, u *unstructured.Unstructured) err
 	return s.Inbox.Submit(ctx, Origin, ask)
 }
 
+// Retries are the annotations that ask for the stage of a failed phase again.
+var Retries = []struct {
+	Annotation string
+	Failed     upgrade.Phase
+	Stage      events.Stage
+}{
+	{v1.AnnotationManualCleanup, upgrade.CleanupFailed, events.StageIdle},
+	{v1.AnnotationRollbackAgain, upgrade.RollbackFailed, events.StageRollback},
+}
+
 // ask is the request that the resource makes of the history, if it makes one.
 func (s *Source) ask(u *v1.ImageBasedUpgrade, state upgrade.State) (event.Event, bool) {
 	asked, asks := u.Asks()
-	if _, again := u.Annotations[v1.AnnotationManualCleanup]; again && state.Phase == upgrade.CleanupFailed {
-		id := identifier(string(u.UID), v1.AnnotationManualCleanup, state.PhaseCause)
-		return events.New(events.TypeStageRequested, id, s.Cluster, Origin, state.Upgrade, events.StageRequested{Stage: events.StageIdle}), true
+	for _, r := range Retries {
+		if _, again := u.Annotations[r.Annotation]; again && state.Phase == r.Failed {
+			id := identifier(string(u.UID), r.Annotation, state.PhaseCause)
+			return events.New(events.TypeStageRequested, id, s.Cluster, Origin, state.Upgrade, events.StageRequested{Stage: r.Stage}), true
+		}
 	}
-	known := !asks || asked == state.Phase.Stage() || asked == events.StageUpgrade && state.Phase.Stage() == events.StageRollback
+	known := !asks || asked == events.StageUpgrade && state.Phase.Stage() == events.StageRollback
+	// A rollback that failed without having been asked for is no answer to who asks for one now.
+	known = known || asked == state.Phase.Stage() && (state.Phase != upgrade.RollbackFailed || state.Trigger == events.TriggerUser)
 	if u.Generation == u.Status.ObservedGeneration || known {
 		return event.Event{}, false
 	}

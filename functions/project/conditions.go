@@ -45,6 +45,7 @@ const (
 	textRollbackCompleted = "Rollback completed"
 	textRollbackRequested = "Rollback requested"
 	textManual            = "; set what is left right by hand, then add the annotation " + v1.AnnotationManualCleanup + " to try again"
+	textRollBack          = "; add the annotation " + v1.AnnotationRollbackAgain + " to have it tried again"
 	textOverdue           = "; the node has not reported for longer than expected"
 )
 
@@ -70,6 +71,9 @@ func conditions(s upgrade.State) list {
 				continue // the failed Upgrade stage says it all
 			}
 			l.stage(s, i, v1.RollbackInProgress, v1.RollbackCompleted, textRollbackFailed, textRollbackCompleted, textRollbackCompleted)
+			if s.Phase == upgrade.RollbackFailed {
+				l.set(v1.RollbackInProgress, metav1.ConditionFalse, v1.ReasonFailed, detail(s)+textRollBack, s.PhaseSince)
+			}
 		case events.StageIdle:
 			reason, text := cleaning(s)
 			l.set(v1.Idle, metav1.ConditionFalse, reason, text, st.Start)

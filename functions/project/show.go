@@ -209,8 +209,10 @@ func (w *writer) annotations(live map[string]string, agreed bool) map[string]str
 	if agreed {
 		all[v1.AnnotationUpgrade], all[v1.AnnotationStage] = w.state.Upgrade, string(w.desired.Stage)
 	}
-	if w.state.Phase == upgrade.Idle {
-		delete(all, v1.AnnotationManualCleanup) // it has been done
+	for _, r := range cluster.Retries {
+		if w.state.Phase != r.Failed {
+			delete(all, r.Annotation) // it is being done: left in place, it would ask again after each failure, without end
+		}
 	}
 	return all
 }

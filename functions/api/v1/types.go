@@ -36,8 +36,14 @@ const (
 	AnnotationIncarnation = "reroot.dev/incarnation"
 )
 
-// AnnotationManualCleanup asks to try again what cleaning up has failed at; the lifecycle-agent's spelling.
-const AnnotationManualCleanup = "lca.openshift.io/manual-cleanup-done"
+// Annotations by which a user has tried again what failed, where the spec cannot ask for it: its stage stays the same.
+// Each is for one try; it is removed when the try has begun.
+const (
+	// AnnotationManualCleanup is for cleaning up; the lifecycle-agent's spelling.
+	AnnotationManualCleanup = "lca.openshift.io/manual-cleanup-done"
+	// AnnotationRollbackAgain is for the way back, from which the lifecycle-agent has none.
+	AnnotationRollbackAgain = "reroot.dev/rollback-again"
+)
 
 // ImageBasedUpgrade drives and shows the upgrade of this cluster.
 type ImageBasedUpgrade struct {

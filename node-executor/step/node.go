@@ -2,6 +2,7 @@ package step
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/reroot-dev/reroot/events"
@@ -124,7 +125,8 @@ type Site interface {
 	EtcFiles() ([]etc.File, error)
 	// Offline writes all files of the snapshot into the running root, before the cluster starts.
 	Offline() error
-	// Online puts the rest on the API, checks that the cluster is the site's, and returns its id.
+	// Online puts the rest on the API, checks that the cluster is the site's, and returns its id. It may be repeated, as
+	// after [ErrAway].
 	Online(ctx context.Context) (clusterID string, err error)
 	// Forget removes the snapshot.
 	Forget() error
@@ -168,6 +170,9 @@ func (n Node) authFile(ctx context.Context, t *Task, ref *events.SecretRef) (pat
 	}
 	return n.Secrets.AuthFile(ctx, ref)
 }
+
+// ErrAway: the API server did not answer, or only that it cannot answer now.
+var ErrAway = errors.New("the API server is away")
 
 // API is the API server of this node.
 type API interface {

@@ -2,6 +2,8 @@ package step
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/reroot-dev/reroot/deploy/node"
 	"github.com/reroot-dev/reroot/events"
@@ -45,14 +47,28 @@ func (n Node) openGate(ctx context.Context, t *Task) error {
 
 func (n Node) awaitAPI(ctx context.Context, t *Task) error { return n.API.Await(ctx, t.tell) }
 
-// applyIdentity waits for the server again: the step may be run anew right after a power cut.
+// awayPause is how long to wait before the identity is applied again.
+const awayPause = time.Second
+
+// applyIdentity waits for the server again and again: the step may be run anew right after a power cut, and a control
+// plane that has just come up under new keys restarts its servers. The watchdog bounds it.
 func (n Node) applyIdentity(ctx context.Context, t *Task) error {
-	if err := n.API.Await(ctx, t.tell); err != nil {
-		return err
+	for {
+		if err := n.API.Await(ctx, t.tell); err != nil {
+			return err
+		}
+		id, err := n.Site.Online(ctx)
+		switch {
+		case err == nil:
+			return t.Keep("cluster-id", id)
+		case !errors.Is(err, ErrAway):
+			return err
+		}
+		t.tell(0, err.Error())
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(awayPause):
+		}
 	}
-	id, err := n.Site.Online(ctx)
-	if err != nil {
-		return err
-	}
-	return t.Keep("cluster-id", id)
 }

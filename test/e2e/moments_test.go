@@ -33,17 +33,18 @@ type harm struct {
 	victim string
 }
 
+func (h harm) String() string {
+	after := h.after.Short()
+	if h.sight != "" {
+		after = string(h.sight)
+	}
+	return fmt.Sprintf("%s, %s after %s", h.victim, h.delay.Round(time.Millisecond), after)
+}
+
 // anchor is an event of the history and, where that is not enough to say when, what is to be seen on the API after it.
 type anchor struct {
 	after events.Type
 	sight sight
-}
-
-func (a anchor) String() string {
-	if a.sight != "" {
-		return string(a.sight)
-	}
-	return a.after.Short()
 }
 
 // sight is something that shows on the cluster's API and in no history.
@@ -213,7 +214,7 @@ func (l *lab) hurt(p *process, h harm) {
 		_, _, code, err = sandbox.Exec(l.Context(), l.w.Sandbox, victims[h.victim], nil)
 	}
 	// An error or a code means that the node was between two boots, or the victim did not run.
-	l.Logf("--- %s after %s: killed %s: code %d %v", h.delay.Round(time.Millisecond), anchor{h.after, h.sight}, h.victim, code, err)
+	l.Logf("--- killed: %s: code %d %v", h, code, err)
 }
 
 // seen waits for a sight and says whether it came.

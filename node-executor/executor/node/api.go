@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"time"
 
@@ -36,6 +40,19 @@ func connect(kubeconfig string) (*rest.Config, error) {
 	}
 	config.Timeout = requestLimit
 	return config, nil
+}
+
+// isAway says that nobody answered, or only that it cannot be answered now.
+func isAway(err error) bool {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		code := status.Status().Code
+		return code == http.StatusTooManyRequests || code >= http.StatusInternalServerError
+	}
+	var network *net.OpError
+	var request *url.Error
+	return errors.As(err, &network) || errors.As(err, &request) && request.Timeout() ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // apiServer implements step.API.

@@ -17,3 +17,6 @@ func NewMachine() executor.Machine { return machine{host.New(host.Options{})} }
 
 // NewRunner is the real runner of etcd.
 func NewRunner() etcd.Runner { return units{host.New(host.Options{})} }
+
+// IsAway says whether an error is of an API server that is away.
+var IsAway = isAway

@@ -17,6 +17,7 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/node-executor/site"
+	"github.com/reroot-dev/reroot/node-executor/step"
 	"github.com/reroot-dev/reroot/node-executor/step/etc"
 )
 
@@ -67,7 +68,15 @@ func (s snapshot) Online(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	config, err := connect(s.config.Kubeconfig)
+	id, err := putOnline(ctx, s.config.Kubeconfig, kept)
+	if isAway(err) {
+		err = fmt.Errorf("%w: %w", step.ErrAway, err)
+	}
+	return id, err
+}
+
+func putOnline(ctx context.Context, kubeconfig string, kept *site.Site) (string, error) {
+	config, err := connect(kubeconfig)
 	if err != nil {
 		return "", err
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	rounds   = flag.Int("rounds", 1, "how many upgrades TestCrash harms, each at up to three moments")
+	rounds   = flag.Int("rounds", 1, "how many upgrades TestCrash harms, each at up to four moments")
 	seedFlag = flag.Uint64("seed", 0, "of TestCrash's moments, as a failed run printed it; 0 draws one")
 )
 
@@ -74,7 +74,7 @@ func TestCrash(t *testing.T) {
 	for i, r := range draw(rand.New(rand.NewPCG(seed, 0)), *rounds) {
 		id := fmt.Sprintf("crash-%d", i)
 		for _, part := range r.life {
-			c.live(id, part, r.moments)
+			c.live(id, part, r.moments[part])
 		}
 		l.keep(id)
 	}
@@ -92,15 +92,15 @@ type crashes struct {
 }
 
 // live lives one part of an upgrade's life and checks how it ends.
-func (c *crashes) live(id string, p part, moments map[part]moment) {
+func (c *crashes) live(id string, p part, moments []moment) {
 	c.Helper()
 	if p == goingBack && c.state.Phase != upgrade.Upgraded {
 		c.Logf("=== %s: no %s, it ended in phase %s", id, p, c.state.Phase)
-		c.missed++
+		c.missed += len(moments)
 		return
 	}
 	var harms []harm
-	if m, ok := moments[p]; ok {
+	for _, m := range moments {
 		harms = append(harms, c.pace.harm(m))
 	}
 	c.Logf("=== %s: %s: %s", id, p, harms)

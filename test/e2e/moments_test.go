@@ -68,28 +68,24 @@ func at(all ...events.Type) []anchor {
 	return as
 }
 
-// anchors are those of each part of an upgrade's life, in the order in which they come.
-var anchors = map[part][]anchor{
-	upgrading: append(at(
-		events.TypePrepStarted, events.TypeSeedpullRequested, events.TypeSeedpullCompleted, events.TypePrecacheCompleted,
-		events.TypeUpgradeStarted, events.TypeBackupCompleted, events.TypeReconfigureRequested, events.TypePivotCompleted,
-		events.TypeCryptoregenCompleted, events.TypeReconfigureCompleted, events.TypeManifestsApplied,
-		events.TypeRestoreCompleted, events.TypeConfirmRequested, events.TypeConfirmCompleted, events.TypeUpgradeCompleted,
-	), anchor{events.TypeCryptoregenCompleted, newAPI}, anchor{events.TypeCryptoregenCompleted, madeAgain}),
-	failing: at(
-		events.TypeRestoreFailed, events.TypeUpgradeFailed, events.TypeRollbackStarted, events.TypeNodeRollbackRequested,
-		events.TypeNodeRollbackCompleted, events.TypeRollbackCompleted,
-	),
-	goingBack: at(
-		events.TypeStageRequested, events.TypeRollbackStarted, events.TypeNodeRollbackRequested, events.TypeNodeRollbackCompleted,
-		events.TypeRollbackCompleted,
-	),
-	cleaning: at(
-		events.TypeStageRequested, events.TypeFinalizeStarted, events.TypeCleanupRequested, events.TypeCleanupCompleted,
-		events.TypeIdleReached,
-	),
-	aborting: at(events.TypeStageRequested, events.TypeAbortStarted, events.TypeCleanupRequested, events.TypeCleanupCompleted),
-	keeping:  at(events.TypeFinalizeStarted, events.TypeCleanupRequested, events.TypeCleanupCompleted),
+// anchors are those of each part of an upgrade's life, in the order in which they come. There is a moment at one of each
+// list: in an upgrade, one before the pivot and one after it.
+var anchors = map[part][][]anchor{
+	upgrading: {
+		at(events.TypePrepStarted, events.TypeSeedpullRequested, events.TypeSeedpullCompleted, events.TypePrecacheCompleted,
+			events.TypeUpgradeStarted, events.TypeBackupCompleted, events.TypeReconfigureRequested),
+		append(at(events.TypePivotCompleted, events.TypeCryptoregenCompleted, events.TypeReconfigureCompleted, events.TypeManifestsApplied,
+			events.TypeRestoreCompleted, events.TypeConfirmRequested, events.TypeConfirmCompleted, events.TypeUpgradeCompleted),
+			anchor{events.TypeCryptoregenCompleted, newAPI}, anchor{events.TypeCryptoregenCompleted, madeAgain}),
+	},
+	failing: {at(events.TypeRestoreFailed, events.TypeUpgradeFailed, events.TypeRollbackStarted, events.TypeNodeRollbackRequested,
+		events.TypeNodeRollbackCompleted, events.TypeRollbackCompleted)},
+	goingBack: {at(events.TypeStageRequested, events.TypeRollbackStarted, events.TypeNodeRollbackRequested,
+		events.TypeNodeRollbackCompleted, events.TypeRollbackCompleted)},
+	cleaning: {at(events.TypeStageRequested, events.TypeFinalizeStarted, events.TypeCleanupRequested, events.TypeCleanupCompleted,
+		events.TypeIdleReached)},
+	aborting: {at(events.TypeStageRequested, events.TypeAbortStarted, events.TypeCleanupRequested, events.TypeCleanupCompleted)},
+	keeping:  {at(events.TypeFinalizeStarted, events.TypeCleanupRequested, events.TypeCleanupCompleted)},
 }
 
 // Victims, and how they are killed on the node; the power is cut by killing its PID 1.
@@ -110,27 +106,29 @@ var victims = map[string][]string{
 // round is one upgrade with its moments.
 type round struct {
 	life    life
-	moments map[part]moment
+	moments map[part][]moment
 }
 
-// draw draws what happens in n rounds: one moment in each part that has anchors. All anchors of a part have their turn
-// before one comes again.
+// draw draws what happens in n rounds: a moment for each list of anchors of each part. All anchors of a list have their
+// turn before one comes again.
 func draw(r *rand.Rand, n int) []round {
-	decks := map[part][]anchor{}
 	names := slices.Sorted(maps.Keys(victims))
+	decks := map[part][][]anchor{}
+	for p, lists := range anchors {
+		decks[p] = make([][]anchor, len(lists))
+	}
 	var all []round
 	for i := range n {
-		next := round{life: lives(i, n), moments: map[part]moment{}}
+		next := round{life: lives(i, n), moments: map[part][]moment{}}
 		for _, p := range next.life {
-			if len(anchors[p]) == 0 {
-				continue
+			for i, deck := range decks[p] {
+				if len(deck) == 0 {
+					deck = slices.Clone(anchors[p][i])
+					r.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+				}
+				next.moments[p] = append(next.moments[p], moment{anchor: deck[0], fraction: r.Float64(), victim: names[r.IntN(len(names))]})
+				decks[p][i] = deck[1:]
 			}
-			if len(decks[p]) == 0 {
-				decks[p] = slices.Clone(anchors[p])
-				r.Shuffle(len(decks[p]), func(i, j int) { decks[p][i], decks[p][j] = decks[p][j], decks[p][i] })
-			}
-			next.moments[p] = moment{anchor: decks[p][0], fraction: r.Float64(), victim: names[r.IntN(len(names))]}
-			decks[p] = decks[p][1:]
 		}
 		all = append(all, next)
 	}

@@ -135,14 +135,14 @@ func draw(r *rand.Rand, n int) []round {
 	return all
 }
 
-// pace is how long it takes from an event of a type to the next event.
-type pace map[events.Type]time.Duration
+// pace is how long it took, each time, from an event of a type to the next event.
+type pace map[events.Type][]time.Duration
 
 // recorded is the pace of the histories that package replay has of this lab. A run goes on with its own: see suffer.
 func recorded(t *testing.T) pace {
 	t.Helper()
 	p := pace{}
-	for _, name := range []string{"abort", "rollback", "finalize"} { // where they differ, a good upgrade's counts
+	for _, name := range []string{"rollback", "finalize"} {
 		file, err := os.Open(filepath.Join("..", "replay", "testdata", "v0", name+".ndjson"))
 		if err != nil {
 			t.Fatal(err)
@@ -169,23 +169,24 @@ func recorded(t *testing.T) pace {
 	return p
 }
 
-// learn takes over how long it took between two records; the first is zero where there was none. How long a user takes
-// is nobody's pace.
+// learn adds how long it took between two records; the first is zero where there was none. How long a user takes is
+// nobody's pace.
 func (p pace) learn(before, r journal.Record) {
 	asked := []events.Type{events.TypeUpgradeRequested, events.TypeStageRequested}
 	if p != nil && before.Hash != "" && !slices.Contains(asked, events.TypeOf(r.Event)) {
-		p[events.TypeOf(before.Event)] = events.Recorded(r.Event).Sub(events.Recorded(before.Event))
+		t := events.TypeOf(before.Event)
+		p[t] = append(p[t], events.Recorded(r.Event).Sub(events.Recorded(before.Event)))
 	}
 }
 
-// harm is what is done at a moment at this pace.
+// harm is what is done at a moment at this pace: the median, since now and then the node was still coming up.
 func (p pace) harm(m moment) harm {
-	whole, followed := p[m.after]
-	switch {
-	case m.sight != "":
+	whole := afterTheLast
+	if took := slices.Sorted(slices.Values(p[m.after])); len(took) > 0 {
+		whole = took[len(took)/2]
+	}
+	if m.sight != "" {
 		whole = afterSight
-	case !followed:
-		whole = afterTheLast
 	}
 	return harm{after: m.after, sight: m.sight, delay: time.Duration(m.fraction * float64(whole)), victim: m.victim}
 }

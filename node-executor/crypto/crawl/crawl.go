@@ -2,7 +2,7 @@
 // rewrites it in place.
 //
 // It looks at content, never at names. A document is one of a few layers: etcd's protobuf storage
-// encoding, CBOR, gzip, bare DER, a key store, or text, and in text it looks for PEM blocks, JSON Web Tokens, runs of base64 and
+// encoding, CBOR, gzip, bare DER, a key store, a database of Open vSwitch, or text, and in text it looks for PEM blocks, JSON Web Tokens, runs of base64 and
 // data URLs wherever they stand. That text need not be parsed as YAML or JSON is deliberate: a PEM block keeps its
 // own line separator (a newline, an indented newline of a YAML block, the two characters \n of a JSON string), so one
 // lexical rule covers kubeconfigs, pod manifests, ignition, annotations and free text, and what is not material
@@ -34,6 +34,7 @@ const (
 	PrivateKey  Kind = "private key" // PKCS #1, PKCS #8 or SEC 1, DER
 	PublicKey   Kind = "public key"  // PKIX or PKCS #1, DER
 	Token       Kind = "token"       // JSON Web Token, compact form
+	JSONKey     Kind = "JSON key"    // JSON Web Key, public or private: a JSON object
 
 	EncryptionKey Kind = "encryption key" // of encryption at rest: 16, 24 or 32 bytes
 )
@@ -55,7 +56,8 @@ const (
 	Sealed      Reason = "sealed key store" // a key store, or an entry of one, that no known password opens
 	TooDeep     Reason = "too deep"         // more than MaxDepth layers, or a layer larger than MaxExpanded
 	UnknownKind Reason = "unknown kind"     // a protobuf object without a schema that holds material
-	OtherPEM    Reason = "other PEM block"  // CSR, CRL, parameters, OpenSSH key, PGP …
+	UnknownKey  Reason = "unknown kind of key"
+	OtherPEM    Reason = "other PEM block" // CSR, CRL, parameters, OpenSSH key, PGP …
 )
 
 // Finding is something that looks like material and was not understood.
@@ -122,6 +124,8 @@ func (c crawler) document(doc []byte, path string, depth int) ([]splice.Edit, er
 		}
 		c.finding(Encrypted, path, detail, true)
 		return nil, nil
+	case bytes.HasPrefix(doc, ovsdbMagic):
+		return c.ovsdb(doc, path, depth)
 	case keystore.IsJKS(doc):
 		return c.keyStore(doc, path)
 	case bytes.HasPrefix(doc, sealedJavaMagic):

@@ -18,6 +18,7 @@ import (
 	templatev1 "github.com/openshift/api/template/v1"
 	userv1 "github.com/openshift/api/user/v1"
 	"google.golang.org/protobuf/encoding/protowire"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -33,7 +34,7 @@ import (
 var storedKinds = func() *runtime.Scheme {
 	kinds := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		scheme.AddToScheme, appsv1.Install, authorizationv1.Install, buildv1.Install, imagev1.Install, oauthv1.Install,
+		scheme.AddToScheme, apiextensionsv1.AddToScheme, appsv1.Install, authorizationv1.Install, buildv1.Install, imagev1.Install, oauthv1.Install,
 		projectv1.Install, quotav1.Install, routev1.Install, securityv1.Install, templatev1.Install, userv1.Install,
 	} {
 		utilruntime.Must(add(kinds)) // fails only if two groups are one

@@ -16,8 +16,25 @@ import (
 func (c crawler) text(doc []byte, path string, depth int) ([]splice.Edit, error) {
 	var edits []splice.Edit
 	plainFrom := 0
+	keys := jsonKeys(doc)
 	for at := nextStart(doc, 0); at < len(doc); {
-		s, err := c.at(doc, at, path, depth)
+		var s stretch
+		var err error
+		if len(keys) > 0 && keys[0].start < at {
+			// The object begins before its first word.
+			from := keys[0]
+			keys = keys[1:]
+			if from.start < plainFrom {
+				continue
+			}
+			if s, err = c.jsonKey(doc, from, path); s.material {
+				at = from.start
+			} else if err == nil {
+				continue
+			}
+		} else {
+			s, err = c.at(doc, at, path, depth)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
+	"github.com/reroot-dev/reroot/node-executor/crypto/jwk"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/token"
 )
@@ -148,6 +149,19 @@ func (g *Graph) add(place Place, leaf crawl.Leaf) error {
 			return nil
 		}
 		g.Tokens[t.ID] = &Token{Token: t, Places: []Place{place}}
+	case crawl.JSONKey:
+		parsed, err := jwk.Parse(leaf.Bytes)
+		if err != nil {
+			return err
+		}
+		key, err := g.key(parsed.Public)
+		if err != nil {
+			return err
+		}
+		if parsed.Private != nil {
+			key.Private = parsed.Private
+		}
+		key.Places = append(key.Places, place)
 	case crawl.EncryptionKey:
 		id := atrest.IDOf(leaf.Bytes)
 		key := g.EncryptionKeys[id]

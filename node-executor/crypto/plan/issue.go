@@ -16,6 +16,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
+	"github.com/reroot-dev/reroot/node-executor/crypto/jwk"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/token"
 )
@@ -256,6 +257,16 @@ func (p *Plan) Replacement(made *Issued, leaf crawl.Leaf) ([]byte, error) {
 			return nil, nil
 		}
 		return made.Tokens[t.ID], nil
+	case crawl.JSONKey:
+		k, err := jwk.Parse(leaf.Bytes)
+		if err != nil {
+			return nil, nil
+		}
+		key, err := p.successor(made, k.Public)
+		if err != nil || key == nil {
+			return nil, err
+		}
+		return k.Replace(key)
 	case crawl.EncryptionKey:
 		return made.EncryptionKeys[atrest.IDOf(leaf.Bytes)], nil
 	}

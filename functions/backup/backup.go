@@ -1,10 +1,11 @@
-// Package backup is the function that has Velero back up what the user named, wave by wave, and pins what was made:
-// only these Backups, by name and uid, will be restored. It deletes nothing: a Backup of the same name that belongs to
-// another cluster or an older upgrade is left alone, because this one is called differently.
+// Package backup is the function that waits until the cluster has settled, has Velero back up what the user named, wave
+// by wave, and pins what was made: only these Backups, by name and uid, will be restored. It deletes nothing: a Backup of
+// the same name that belongs to another cluster or an older upgrade is left alone, because this one is called differently.
 package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -38,9 +39,7 @@ func (f Function) Handle(ctx context.Context, s upgrade.State, e event.Event) ([
 		return []event.Event{events.Caused(e, "functions/"+Name, t, 0, data)}, nil
 	}
 	if events.TypeOf(e) == events.TypeDeadlinePassed {
-		return say(events.TypeBackupFailed, events.BackupFailed{Failure: events.Fail(events.ReasonDeadline,
-			"the backups did not end in the time they are given",
-			"look at the Backups in namespace openshift-adp and at Velero's log, set stage Idle, then ask again")})
+		return say(events.TypeBackupFailed, f.expiry(ctx, s))
 	}
 	done, failed, err := f.run(ctx, s)
 	switch {
@@ -52,15 +51,43 @@ func (f Function) Handle(ctx context.Context, s upgrade.State, e event.Event) ([
 	return say(events.TypeBackupCompleted, events.BackupCompleted{Backups: done})
 }
 
+// begin returns nil once a Backup of this upgrade has been made, or none has and the cluster is as a backup should find
+// it: it may be weeks since Prep has looked. Later a flapping operator is no reason not to look at Backups that run.
+func (f Function) begin(ctx context.Context, s upgrade.State) error {
+	if err := f.Cluster.Ours(ctx, s); err != nil {
+		return err
+	}
+	if len(s.Spec.OADPContent) > 0 {
+		made, err := f.Cluster.Resource(velero.Backups).Namespace(velero.Namespace).List(ctx, metav1.ListOptions{LabelSelector: velero.LabelUpgrade + "=" + s.Upgrade, Limit: 1})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return cluster.Again(err, "waiting for the cluster's API")
+		}
+		if err == nil && len(made.Items) > 0 {
+			return nil
+		}
+	}
+	return f.Cluster.Settled(ctx, s)
+}
+
+// expiry is the failure when the time for the backups has passed.
+func (f Function) expiry(ctx context.Context, s upgrade.State) events.BackupFailed {
+	if again := (*functions.Retry)(nil); errors.As(f.begin(ctx, s), &again) {
+		return events.BackupFailed{Failure: events.Fail(events.ReasonDeadline, "cannot begin to back up: "+again.Reason,
+			"bring the cluster to rest (oc get clusteroperators,machineconfigpools,nodes), set stage Idle, then ask again")}
+	}
+	return events.BackupFailed{Failure: events.Fail(events.ReasonDeadline, "the backups did not end in the time they are given",
+		"look at the Backups in namespace openshift-adp and at Velero's log, set stage Idle, then ask again")}
+}
+
 // run drives the waves as far as they go now. It ends with all Backups, with the failure of one, or with an error,
 // which is a functions.Retry while Velero works.
 func (f Function) run(ctx context.Context, s upgrade.State) ([]events.BackupRef, *events.BackupFailed, error) {
+	if err := f.begin(ctx, s); err != nil {
+		return nil, nil, err
+	}
 	done := []events.BackupRef{}
 	if len(s.Spec.OADPContent) == 0 {
 		return done, nil, nil
-	}
-	if err := f.Cluster.Ours(ctx, s); err != nil {
-		return nil, nil, err
 	}
 	docs, err := f.Cluster.Documents(ctx, s.Spec.OADPContent)
 	if err == nil {

@@ -3,10 +3,14 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/reroot-dev/reroot/events/upgrade"
+	"github.com/reroot-dev/reroot/functions"
 )
 
 // Unsettled says what on the cluster is not as a stage needs it: cluster operators that are not Available, or are
@@ -46,6 +50,22 @@ func (c *Client) Unsettled(ctx context.Context) ([]string, error) {
 		}
 	}
 	return all, nil
+}
+
+// Settled returns nil when the API is the cluster's own, see [Client.Ours], and nothing on it is [Client.Unsettled]; until
+// then a functions.Retry that says what is awaited.
+func (c *Client) Settled(ctx context.Context, s upgrade.State) error {
+	if err := c.Ours(ctx, s); err != nil {
+		return err
+	}
+	unsettled, err := c.Unsettled(ctx)
+	if err != nil {
+		return Again(err, "waiting for the cluster's API")
+	}
+	if len(unsettled) > 0 {
+		return &functions.Retry{After: time.Second, Reason: "waiting for the cluster to settle: " + unsettled[0]}
+	}
+	return nil
 }
 
 // Condition is the status and message of an object's condition, or "".

@@ -11,7 +11,6 @@ import (
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/upgrade"
-	"github.com/reroot-dev/reroot/functions"
 	"github.com/reroot-dev/reroot/functions/cluster"
 )
 
@@ -21,15 +20,8 @@ const fieldManager = "reroot"
 // manifests applies the extra manifests, wave by wave, once the cluster has settled. It returns how many objects were
 // applied, or which one was refused, or a functions.Retry.
 func (f Function) manifests(ctx context.Context, s upgrade.State) (int, *events.ManifestsFailed, error) {
-	if err := f.Cluster.Ours(ctx, s); err != nil {
+	if err := f.Cluster.Settled(ctx, s); err != nil {
 		return 0, nil, err
-	}
-	unsettled, err := f.Cluster.Unsettled(ctx)
-	if err != nil {
-		return 0, nil, cluster.Again(err, "waiting for the cluster's API")
-	}
-	if len(unsettled) > 0 {
-		return 0, nil, &functions.Retry{After: poll, Reason: "waiting for the cluster to settle: " + unsettled[0]}
 	}
 	docs, err := f.Cluster.Manifests(ctx, s.Spec.ExtraManifests)
 	if content, ok := cluster.AsContent(err); ok {

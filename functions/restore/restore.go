@@ -1,6 +1,6 @@
 // Package restore is the function that makes the cluster the user's again in the new root: it waits until the cluster
-// has settled, applies extra manifests, has Velero restore what was backed up, wave by wave, and has the node confirm
-// the new root. What fails here fails the upgrade, and a rollback follows.
+// has settled, applies extra manifests, has Velero restore what was backed up, wave by wave, and, when the cluster has
+// settled again, has the node confirm the new root. What fails here fails the upgrade, and a rollback follows.
 //
 // The ConfigMaps that say what to apply and restore are on the new root's API as they were on the old one's: the node
 // carries them, because what they hold may be secret and never travels in an event.
@@ -59,6 +59,11 @@ func (f Function) Handle(ctx context.Context, s upgrade.State, e event.Event) ([
 		}
 		return say(events.TypeRestoreCompleted, events.RestoreCompleted{Restores: restores})
 	case events.TypeRestoreCompleted:
+		// What was applied and restored may have set operators in motion: a root on which they do not come to rest is not
+		// kept. The watchdog bounds the wait.
+		if err := f.Cluster.Settled(ctx, s); err != nil {
+			return nil, err
+		}
 		return say(events.TypeConfirmRequested, events.ConfirmRequested{Command: events.Command{
 			Attempt: s.Attempt, For: s.New, NotAfter: events.Recorded(e).Add(s.Spec.Budget() + upgrade.OverdueGrace)}})
 	case events.TypeConfirmCompleted:

@@ -1,0 +1,87 @@
+package velero_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/functions"
+	"github.com/reroot-dev/reroot/functions/backup"
+	"github.com/reroot-dev/reroot/functions/cluster"
+	"github.com/reroot-dev/reroot/functions/restore"
+	"github.com/reroot-dev/reroot/functions/velero"
+)
+
+const restless = "MachineConfigPool master has 0 of 1 machines ready"
+
+// ready sets how many of the pool's one machine are ready.
+func ready(t *testing.T, machines int) {
+	t.Helper()
+	patch := fmt.Appendf(nil, `{"status":{"readyMachineCount":%d}}`, machines)
+	if _, err := world.Client.Resource(cluster.MachineConfigPools).Patch(t.Context(), "master", types.MergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// waits checks that a function waits for the cluster to settle, and that it answers when it has.
+func (y *teller) waits(t *testing.T, h functions.Handler, want events.Type) {
+	t.Helper()
+	ready(t, 0)
+	_, err := h.Handle(t.Context(), y.state, y.last)
+	ready(t, 1)
+	if again := (*functions.Retry)(nil); !errors.As(err, &again) || again.Reason != "waiting for the cluster to settle: "+restless {
+		t.Errorf("before it has settled: %v", err)
+	}
+	if answer, _ := y.answer(t, h); events.TypeOf(answer) != want {
+		t.Errorf("when it has settled it says %s", answer.Type())
+	}
+}
+
+func TestRestlessCluster(t *testing.T) {
+	t.Run("nothing is backed up", func(t *testing.T) {
+		y := begin(t, "restless", map[string]any{}, events.TypeUpgradeStarted)
+		y.waits(t, backup.Function{Cluster: world.Client}, events.TypeBackupCompleted)
+	})
+	t.Run("no Backup is made, one that is made goes on", func(t *testing.T) {
+		configMap(t, "default", "calm", pairOf("calm", "default"))
+		y := begin(t, "restless", map[string]any{"oadpContent": refs("default/calm")}, events.TypeUpgradeStarted)
+		made := func() bool { return exists(t, velero.Backups, velero.Namespace, "calm-restless") }
+		ready(t, 0)
+		defer ready(t, 1)
+		if _, err := (backup.Function{Cluster: world.Client}).Handle(t.Context(), y.state, y.last); err == nil || made() {
+			t.Fatalf("it has begun: %v", err)
+		}
+		object := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "velero.io/v1", "kind": "Backup",
+			"metadata": map[string]any{"namespace": velero.Namespace, "name": "calm-restless", "labels": map[string]any{velero.LabelUpgrade: "restless"}}, "spec": map[string]any{}, "status": map[string]any{"phase": "Completed"}}}
+		if _, err := world.Client.Resource(velero.Backups).Namespace(velero.Namespace).Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if answer, _ := y.answer(t, backup.Function{Cluster: world.Client}); events.TypeOf(answer) != events.TypeBackupCompleted {
+			t.Errorf("it says %s", answer.Data())
+		}
+	})
+	t.Run("until the deadline", func(t *testing.T) {
+		y := begin(t, "restless-late", map[string]any{"oadpContent": refs("default/late")}, events.TypeUpgradeStarted)
+		y.tell(t, events.TypeDeadlinePassed, nil)
+		ready(t, 0)
+		defer ready(t, 1)
+		answer, _ := y.answer(t, backup.Function{Cluster: world.Client})
+		if f, err := events.Decode[events.BackupFailed](answer); err != nil || f.Reason != events.ReasonDeadline || !strings.Contains(f.Message, restless) || f.Next == "" {
+			t.Errorf("%v: %s", err, answer.Data())
+		}
+	})
+	t.Run("no manifest is applied", func(t *testing.T) {
+		y := begin(t, "restless", map[string]any{}, events.TypeReconfigureCompleted)
+		y.waits(t, restore.Function{Cluster: world.Client}, events.TypeManifestsApplied)
+	})
+	t.Run("the new root is not kept", func(t *testing.T) {
+		y := begin(t, "restless", map[string]any{}, events.TypeRestoreCompleted)
+		y.waits(t, restore.Function{Cluster: world.Client}, events.TypeConfirmRequested)
+	})
+}

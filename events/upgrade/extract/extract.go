@@ -50,8 +50,6 @@ func Requested(data []byte) (events.UpgradeRequested, error) {
 				p.Spec = spec(r)
 			case "through":
 				p.Through = events.Stage(r.string())
-			default:
-				r.skip()
 			}
 		}
 		return p
@@ -69,8 +67,6 @@ func Validated(data []byte) (events.PrepValidated, error) {
 				p.Seed = seed(r)
 			case "cluster":
 				p.Cluster = identity(r)
-			default:
-				r.skip()
 			}
 		}
 		return p
@@ -131,8 +127,6 @@ func field[T any](data []byte, wanted string, read func(*reader) T) (T, error) {
 		for name := range r.object {
 			if name == wanted {
 				v = read(r)
-			} else {
-				r.skip()
 			}
 		}
 		return v

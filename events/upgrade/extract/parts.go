@@ -14,8 +14,6 @@ func deployment(r *reader) (d events.Deployment) {
 			d.Commit = r.string()
 		case "serial":
 			d.Serial = int(r.integer(0))
-		default:
-			r.skip()
 		}
 	}
 	return d
@@ -28,7 +26,7 @@ func failure(r *reader) (f events.Failure) {
 	return f
 }
 
-// failureField reads a field of an object that a failure is part of.
+// failureField reads a field of an object that a failure is part of, if it is the failure's.
 func failureField(r *reader, name string, f *events.Failure) {
 	switch name {
 	case "reason":
@@ -37,8 +35,6 @@ func failureField(r *reader, name string, f *events.Failure) {
 		f.Message = r.string()
 	case "next":
 		f.Next = r.string()
-	default:
-		r.skip()
 	}
 }
 
@@ -53,8 +49,6 @@ func spec(r *reader) (s events.UpgradeSpec) {
 			s.ExtraManifests = list(r, configMap)
 		case "initMonitorTimeoutSeconds":
 			s.InitMonitorTimeoutSeconds = int(r.integer(0))
-		default:
-			r.skip()
 		}
 	}
 	return s
@@ -69,8 +63,6 @@ func seedImage(r *reader) (ref events.SeedImageRef) {
 			ref.Image = r.string()
 		case "pullSecretRef":
 			ref.PullSecretRef = optional(r, secret)
-		default:
-			r.skip()
 		}
 	}
 	return ref
@@ -78,11 +70,8 @@ func seedImage(r *reader) (ref events.SeedImageRef) {
 
 func secret(r *reader) (ref events.SecretRef) {
 	for name := range r.object {
-		switch name {
-		case "name":
+		if name == "name" {
 			ref.Name = r.string()
-		default:
-			r.skip()
 		}
 	}
 	return ref
@@ -95,8 +84,6 @@ func configMap(r *reader) (ref events.ConfigMapRef) {
 			ref.Name = r.string()
 		case "namespace":
 			ref.Namespace = r.string()
-		default:
-			r.skip()
 		}
 	}
 	return ref
@@ -113,8 +100,6 @@ func check(r *reader) (c events.Check) {
 			c.Observed = r.string()
 		case "expected":
 			c.Expected = r.string()
-		default:
-			r.skip()
 		}
 	}
 	return c
@@ -133,8 +118,6 @@ func seed(r *reader) (s events.Seed) {
 			s.Version = r.string()
 		case "bytes":
 			s.Bytes = r.integer(64)
-		default:
-			r.skip()
 		}
 	}
 	return s
@@ -147,8 +130,6 @@ func identity(r *reader) (c events.ClusterIdentity) {
 			c.ID = r.string()
 		case "version":
 			c.Version = r.string()
-		default:
-			r.skip()
 		}
 	}
 	return c
@@ -165,8 +146,6 @@ func backup(r *reader) (b events.BackupRef) {
 			b.UID = r.string()
 		case "wave":
 			b.Wave = int(r.integer(0))
-		default:
-			r.skip()
 		}
 	}
 	return b
@@ -183,8 +162,6 @@ func restore(r *reader) (ref events.RestoreRef) {
 			ref.Backup = r.string()
 		case "wave":
 			ref.Wave = int(r.integer(0))
-		default:
-			r.skip()
 		}
 	}
 	return ref

@@ -19,7 +19,7 @@ type reader struct {
 	err   error
 }
 
-// object calls yield with the name of each field, for it to read the value.
+// object calls yield with the name of each field, for it to read the value; what it does not read is passed over.
 func (r *reader) object(yield func(name string) bool) {
 	if r.null() {
 		return
@@ -28,8 +28,12 @@ func (r *reader) object(yield func(name string) bool) {
 	for first := true; r.more(first, '}'); first = false {
 		name := r.text()
 		r.expect(':')
+		value := r.at
 		if r.err != nil || !yield(name) {
 			return
+		}
+		if r.at == value {
+			r.skip()
 		}
 	}
 }
@@ -82,9 +86,7 @@ func (r *reader) integer(bits int) int64 {
 func (r *reader) skip() {
 	switch r.next() {
 	case '{':
-		for range r.object {
-			r.skip()
-		}
+		r.object(func(string) bool { return true }) // which passes over every field
 	case '[':
 		for range r.array {
 			r.skip()

@@ -1,14 +1,13 @@
 // Command reroot-node is the node's part of Reroot: the executor, the watchdog of a new root, the gate that holds its
-// cluster back until it has the site's identity, and their installation.
+// cluster back until it has the site's identity, their installation, and the regeneration of a stopped cluster's
+// cryptography by itself.
 //
-// Exit codes: 0 done, 1 failed, 2 wrong usage.
+// Exit codes: 0 done, 1 failed, 2 wrong usage, 6 understood and refused, 130 interrupted.
 package main
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -30,12 +29,7 @@ func main() {
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	if err := command(log).ExecuteContext(ctx); err != nil {
-		var usage *usageError
-		fmt.Fprintln(os.Stderr, "reroot-node:", err)
-		if errors.As(err, &usage) {
-			os.Exit(2)
-		}
-		os.Exit(1)
+		os.Exit(report(ctx, os.Stderr, err))
 	}
 }
 
@@ -57,6 +51,7 @@ func command(log *slog.Logger) *cobra.Command {
 		}),
 		leaf("status", "Print the ledger and the watchdog's record as JSON", status),
 		installCommand(),
+		cryptoCommand(log),
 	)
 	return root
 }

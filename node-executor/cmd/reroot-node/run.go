@@ -21,7 +21,7 @@ import (
 
 // run runs the executor until ctx ends.
 func run(ctx context.Context, log *slog.Logger) error {
-	if err := node.MakeWritable(); err != nil {
+	if err := errors.Join(harden(), node.MakeWritable()); err != nil {
 		return err
 	}
 	config, err := node.Load(filepath.Join(node.StateDir, node.ConfigFile))

@@ -4,6 +4,7 @@ package files
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,12 @@ const MaxFile = 32 << 20
 type Root struct {
 	Host string // e.g. /sysroot/ostree/deploy/new/deploy/….0/etc
 	Node string // e.g. /etc
+	// Only, when set, is the one file below that is meant.
+	Only string
 }
+
+// path is what the root is for, on the node.
+func (r Root) path() string { return path.Join(r.Node, r.Only) }
 
 // Tree is the files below some roots.
 type Tree struct {
@@ -40,8 +46,8 @@ type Tree struct {
 func New(roots []Root, skip []string) (*Tree, error) {
 	for i, a := range roots {
 		for j, b := range roots {
-			if i != j && within(path.Clean(b.Node), path.Clean(a.Node)) {
-				return nil, fmt.Errorf("cannot use roots %s and %s: one lies within the other", a.Node, b.Node)
+			if i != j && within(b.path(), a.path()) {
+				return nil, fmt.Errorf("cannot use roots %s and %s: one lies within the other", a.path(), b.path())
 			}
 		}
 	}
@@ -69,7 +75,7 @@ func (t *Tree) walkRoot(ctx context.Context, r Root, visit func(site.Site) error
 		return err
 	}
 	defer root.Close()
-	return fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+	return fs.WalkDir(root.FS(), cmp.Or(r.Only, "."), func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -142,7 +148,7 @@ func mentionsKey(r io.Reader) (bool, error) {
 // locate finds the root that holds a node path.
 func (t *Tree) locate(node string) (r Root, rel string, err error) {
 	for _, r := range t.roots {
-		if within(node, path.Clean(r.Node)) {
+		if within(node, r.path()) {
 			rel := strings.TrimPrefix(strings.TrimPrefix(node, strings.TrimSuffix(path.Clean(r.Node), "/")), "/")
 			return r, rel, nil
 		}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+	"sigs.k8s.io/yaml"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto"
+	"github.com/reroot-dev/reroot/node-executor/crypto/configfile"
+	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
+	"github.com/reroot-dev/reroot/node-executor/host"
+)
+
+// copyDir is where etcd's data directory is copied to when nothing may be written: a copy can be too large for memory.
+const copyDir = "/var/tmp"
+
+func cryptoCommand(log *slog.Logger) *cobra.Command {
+	c := leaf("crypto", "Give a stopped cluster its own cryptography, without the executor", func(context.Context, io.Writer) error {
+		return &usageError{errors.New("name what to do: crypto regenerate or crypto inspect")}
+	})
+	c.AddCommand(regenerateCommand(log), inspectCommand(log))
+	return c
+}
+
+// cryptoOptions are the flags of both commands.
+type cryptoOptions struct {
+	config, journal, output string
+	dryRun                  bool
+	log                     *slog.Logger
+}
+
+func (o *cryptoOptions) command(name, short string, do func(context.Context, *configfile.Settings, io.Writer) error, outputs ...string) *cobra.Command {
+	c := leaf(name, short, func(ctx context.Context, stdout io.Writer) error {
+		if o.config == "" {
+			return &usageError{errors.New("--config is needed")}
+		}
+		if !slices.Contains(outputs, o.output) {
+			return &usageError{fmt.Errorf("--output %q is not one of %s", o.output, strings.Join(outputs, ", "))}
+		}
+		if err := harden(); err != nil {
+			return err
+		}
+		settings, err := configfile.Load(o.config, time.Now())
+		if err != nil {
+			return wrongFile(err)
+		}
+		if settings.Threads > 0 {
+			runtime.GOMAXPROCS(settings.Threads)
+		}
+		return do(ctx, settings, stdout)
+	})
+	c.Flags().StringVar(&o.config, "config", "", "what to do: our own kind of file, or recert's")
+	c.Flags().StringVarP(&o.output, "output", "o", outputs[0], "what is printed: "+strings.Join(outputs, " or "))
+	return c
+}
+
+func regenerateCommand(log *slog.Logger) *cobra.Command {
+	o := &cryptoOptions{log: log}
+	c := o.command("regenerate", "Replace every key, certificate and token; finish what was interrupted", o.regenerate, "table", "json")
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only print what would become of everything; nothing is written")
+	c.Flags().StringVar(&o.journal, "journal", "", "directory for work in progress, in place of the file's")
+	return c
+}
+
+func inspectCommand(log *slog.Logger) *cobra.Command {
+	o := &cryptoOptions{log: log}
+	return o.command("inspect", "Print which key signed what, and where it all stands; nothing is written", o.inspect, "json", "dot")
+}
+
+func (o *cryptoOptions) inspect(ctx context.Context, settings *configfile.Settings, stdout io.Writer) error {
+	config := settings.Config(children{}, copyDir)
+	config.Log = o.log
+	g, err := crypto.Inspect(ctx, config)
+	if err != nil {
+		return err
+	}
+	if o.output == "dot" {
+		return g.WriteDOT(stdout)
+	}
+	return printJSON(stdout, g)
+}
+
+func (o *cryptoOptions) regenerate(ctx context.Context, settings *configfile.Settings, stdout io.Writer) error {
+	if o.dryRun || settings.DryRun {
+		return o.preview(ctx, settings, stdout)
+	}
+	config := settings.Config(children{}, "")
+	config.Log = o.log
+	if o.journal != "" {
+		config.Journal = o.journal
+	}
+	if !filepath.IsAbs(config.Journal) {
+		return &usageError{errors.New("neither the file nor --journal names a directory for work in progress by an absolute path")}
+	}
+	summary, err := crypto.Regenerate(ctx, config)
+	if err != nil {
+		return refusedPlan(err)
+	}
+	for _, path := range settings.Summary {
+		if err := writeSummary(path, summary); err != nil {
+			return err
+		}
+	}
+	if o.output == "json" {
+		return printJSON(stdout, summary)
+	}
+	return printSummary(stdout, summary)
+}
+
+func (o *cryptoOptions) preview(ctx context.Context, settings *configfile.Settings, stdout io.Writer) error {
+	config := settings.Config(children{}, copyDir)
+	config.Log = o.log
+	p, err := crypto.Prepare(ctx, config)
+	if err != nil {
+		return err
+	}
+	preview := crypto.NewPreview(p)
+	print := printPreview
+	if o.output == "json" {
+		print = func(w io.Writer, p *crypto.Preview) error { return printJSON(w, p) }
+	}
+	if err := print(stdout, preview); err != nil {
+		return err
+	}
+	if len(preview.Problems) > 0 {
+		return refusedPlan(&crypto.RefusedError{Stage: "plan", Problems: preview.Problems})
+	}
+	return nil
+}
+
+// harden keeps private keys out of core dumps, of this process and of those that it starts.
+func harden() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("cannot forbid core dumps: %w", err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("cannot forbid core dumps: %w", err)
+	}
+	return nil
+}
+
+// children implements etcd.Runner: the program is a child of this process.
+type children struct{}
+
+func (children) Start(_ context.Context, program string, args []string) (etcd.Process, error) {
+	return host.StartChild(host.Cmd{Name: program, Args: args})
+}
+
+// writeSummary writes a file, complete or not at all: JSON when it is named so, otherwise YAML.
+func writeSummary(path string, summary *crypto.Summary) error {
+	text, err := json.MarshalIndent(summary, "", "  ")
+	if err == nil && filepath.Ext(path) != ".json" {
+		text, err = yaml.JSONToYAML(text)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot encode the summary: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".reroot-summary-")
+	if err != nil {
+		return fmt.Errorf("cannot write the summary: %w", err)
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("cannot write the summary: %w", err), os.Remove(f.Name()))
+	}
+	return nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}

@@ -1,0 +1,11 @@
+// Package configfile reads what a regeneration is to do from a file, for use without the executor.
+//
+// The file is YAML or JSON, of one of two kinds:
+//
+//   - our own, see [File]. It names files for everything that is secret or long;
+//   - recert's, as the lifecycle-agent writes it, told by its options. They are taken where they mean the same here. One
+//     that asks for something that this engine does not do is refused, never passed over ([RefusedError]).
+//
+// Either way an option that is not known is an error. What a cluster is called so far is not in the file: it is read from
+// the cluster's etcd.
+package configfile

@@ -1,0 +1,60 @@
+package crypto
+
+import (
+	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
+	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
+)
+
+// Preview is a plan as people and programs read it. It names keys, certificates and tokens by hashes and holds no secret.
+type Preview struct {
+	Keys         []Planned          `json:"keys"`
+	Certificates []Planned          `json:"certificates"`
+	Tokens       []Planned          `json:"tokens"`
+	Rules        []plan.Application `json:"rules"`
+	Notes        []plan.Problem     `json:"notes"`
+	Problems     []plan.Problem     `json:"problems"` // with any, nothing would be changed
+}
+
+// Planned is what would become of one piece of material.
+type Planned struct {
+	ID     string        `json:"id"`              // SHA-256: of a key's public half, of a certificate, of a token
+	Kind   string        `json:"kind"`            // algorithm
+	Names  []string      `json:"names,omitempty"` // common names
+	Action plan.Action   `json:"action"`
+	Why    string        `json:"why,omitempty"`
+	Places []graph.Place `json:"places"`
+}
+
+// NewPreview describes a plan, everything sorted by id.
+func NewPreview(p *plan.Plan) *Preview {
+	v := &Preview{
+		Keys: []Planned{}, Certificates: []Planned{}, Tokens: []Planned{},
+		Rules: p.Applications(), Notes: p.Notes, Problems: p.Problems,
+	}
+	g := p.Graph()
+	for _, k := range g.SortedKeys() {
+		planned := Planned{ID: k.ID.String(), Kind: k.Algorithm.String(), Places: k.Places}
+		for _, c := range k.Certificates {
+			planned.Names = append(planned.Names, c.CommonName)
+		}
+		if d := p.Keys[k.ID]; d != nil {
+			planned.Action, planned.Why = d.Action, d.Why
+		}
+		v.Keys = append(v.Keys, planned)
+	}
+	for _, c := range g.SortedCertificates() {
+		planned := Planned{ID: c.ID.String(), Kind: c.Key.Algorithm.String(), Names: []string{c.CommonName}, Places: c.Places}
+		if d := p.Certificates[c.ID]; d != nil {
+			planned.Action = d.Action
+		}
+		v.Certificates = append(v.Certificates, planned)
+	}
+	for _, t := range g.SortedTokens() {
+		planned := Planned{ID: t.ID.String(), Kind: t.Algorithm, Places: t.Places}
+		if d := p.Tokens[t.ID]; d != nil {
+			planned.Action = d.Action
+		}
+		v.Tokens = append(v.Tokens, planned)
+	}
+	return v
+}

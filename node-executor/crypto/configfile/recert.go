@@ -227,7 +227,7 @@ func splitKeyRule(r string) (name string, key []byte, err error) {
 		return "", nil, errors.New("cannot take option use_key_rules: a rule is not a name and a path or key")
 	}
 	key, err = inPlace(r[at:])
-	return strings.TrimRight(strings.TrimSuffix(r[:at], ":"), " "), key, err
+	return strings.TrimSuffix(strings.TrimSpace(r[:at]), ":"), key, err
 }
 
 // names takes what the cluster is called from now on.

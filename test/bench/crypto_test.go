@@ -1,12 +1,18 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	stdcrypto "crypto"
-	"net"
+	"encoding/json"
+	"fmt"
 	"os"
-	"path/filepath"
+	"os/exec"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,50 +20,157 @@ import (
 
 	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
-	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
-	"github.com/reroot-dev/reroot/node-executor/crypto/files"
+	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest/fixture"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
-	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
-	"github.com/reroot-dev/reroot/test/lab/build"
-	"github.com/reroot-dev/reroot/test/lab/cluster"
 )
 
-// made are the kinds of the keys that the last regeneration made, in the order in which it asked for them.
-var made []pki.Algorithm
+// childVariable makes this program regenerate a cluster in place of running tests: memory and processor time are a
+// process's, and should be of one that does nothing else.
+const childVariable = "REROOT_BENCH_REGENERATE"
 
-// BenchmarkRegenerate regenerates the cryptography of a whole cluster of the lab, files and etcd, with the etcd of its
-// own minor version started and stopped on the way.
-func BenchmarkRegenerate(b *testing.B) {
-	programs, err := build.Binaries(b.Context(), os.Stderr, "hyperkube", "etcd-3.5", "etcd-3.6")
+func TestMain(m *testing.M) {
+	place := os.Getenv(childVariable)
+	if place == "" {
+		os.Exit(m.Run())
+	}
+	if err := regenerateAlone(place); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+// order is what a child is to do.
+type order struct {
+	Place fixture.Place
+	// Cached takes keys from the cache, so that what is measured is everything but making them.
+	Cached bool
+}
+
+// cost is what it took.
+type cost struct {
+	Wall      time.Duration
+	CPU       time.Duration // of the process
+	Etcd      time.Duration // processor time of the etcd that it started
+	PeakBytes int64         // VmHWM
+	Read      int64         // bytes
+	Made      []pki.Algorithm
+}
+
+// regenerateAlone is the child: it prints its cost.
+func regenerateAlone(text string) error {
+	var o order
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		return err
+	}
+	var c cost
+	var mu sync.Mutex
+	generate := pki.Generate
+	if o.Cached {
+		keys := cryptotest.NewKeys("fresh")
+		if err := keys.Load(); err != nil {
+			return err
+		}
+		generate = keys.Make
+	}
+	config := o.Place.Config()
+	config.Generate = func(a pki.Algorithm) (stdcrypto.Signer, error) {
+		mu.Lock()
+		c.Made = append(c.Made, a)
+		mu.Unlock()
+		return generate(a)
+	}
+	before, start := used(syscall.RUSAGE_SELF), time.Now()
+	summary, err := crypto.Regenerate(context.Background(), config)
+	if err != nil {
+		return err
+	}
+	c.Wall, c.CPU, c.Etcd = time.Since(start), used(syscall.RUSAGE_SELF)-before, used(syscall.RUSAGE_CHILDREN)
+	c.Read = summary.BytesRead
+	if c.PeakBytes, err = peakMemory(); err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(c)
+}
+
+func used(who int) time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(who, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// peakMemory is the most that this process has had in memory, in bytes.
+func peakMemory() (int64, error) {
+	f, err := os.Open("/proc/self/status")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if value, ok := strings.CutPrefix(s.Text(), "VmHWM:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, fmt.Errorf("cannot find VmHWM")
+}
+
+// regenerate makes a cluster and has a child regenerate it.
+func regenerate(b *testing.B, size int, cached bool) (c cost) {
+	b.Helper()
+	made := fixture.New(b, fixture.Options{Size: size, Seed: 1, Name: "seed", NewKey: cryptotest.NewKeys("seed").Make})
+	text, err := json.Marshal(order{Place: made.Place(b.TempDir()), Cached: cached})
 	if err != nil {
 		b.Fatal(err)
 	}
-	for b.Loop() {
-		b.StopTimer()
-		c := provision(b, programs)
-		var mu sync.Mutex
-		made = nil
-		config := crypto.Config{
-			Roots: []files.Root{{Host: c.Etc, Node: "/etc"}, {Host: filepath.Join(c.Var, "lib/kubelet"), Node: "/var/lib/kubelet"}},
-			Etcd: etcd.DataDir{
-				Dir: filepath.Join(c.Var, "lib/etcd"), Programs: map[string]string{c.Identity.Etcd: programs["etcd-"+c.Identity.Etcd]},
-				Runner: cryptotest.Runner{Log: filepath.Join(b.TempDir(), "etcd.log")},
-			},
-			Rules:   plan.Rules{Own: plan.DefaultOwn, External: plan.DefaultExternal, Validity: plan.Extend, Now: time.Now()},
-			Journal: filepath.Join(b.TempDir(), "journal"),
-			Generate: func(a pki.Algorithm) (stdcrypto.Signer, error) {
-				mu.Lock()
-				made = append(made, a)
-				mu.Unlock()
-				return pki.Generate(a)
-			},
-		}
-		b.StartTimer()
-		if _, err := crypto.Regenerate(b.Context(), config); err != nil {
-			b.Fatal(err)
-		}
+	child := exec.CommandContext(b.Context(), os.Args[0])
+	child.Env = append(os.Environ(), childVariable+"="+string(text))
+	child.Stderr = os.Stderr
+	out, err := child.Output()
+	if err != nil {
+		b.Fatal(err)
 	}
-	b.ReportMetric(float64(len(made)), "keys")
+	if err := json.Unmarshal(out, &c); err != nil {
+		b.Fatal(err)
+	}
+	return c
+}
+
+func report(b *testing.B, c cost) {
+	b.ReportMetric(float64(c.Wall), "ns/op")
+	b.ReportMetric(float64((c.CPU + c.Etcd).Milliseconds()), "cpu-ms")
+	b.ReportMetric(float64(c.Etcd.Milliseconds()), "etcd-cpu-ms")
+	b.ReportMetric(float64(c.PeakBytes)/(1<<20), "peak-MiB")
+	b.ReportMetric(float64(c.Read)/(1<<20), "read-MiB")
+	b.ReportMetric(float64(len(c.Made)), "keys")
+}
+
+// made are the kinds of the keys that the last regeneration made.
+var made []pki.Algorithm
+
+// BenchmarkRegenerate regenerates the cryptography of a generated cluster of a single node's size, files and etcd, with the
+// etcd of its own minor version started and stopped on the way.
+func BenchmarkRegenerate(b *testing.B) {
+	for b.Loop() {
+		c := regenerate(b, 1, false)
+		made = c.Made
+		report(b, c)
+	}
+}
+
+// BenchmarkRest does the same with keys that are there already.
+func BenchmarkRest(b *testing.B) {
+	for b.Loop() {
+		report(b, regenerate(b, 1, true))
+	}
+}
+
+// BenchmarkRest10 does it on a cluster with ten times the certificates, tokens, files and keys of etcd.
+func BenchmarkRest10(b *testing.B) {
+	for b.Loop() {
+		report(b, regenerate(b, 10, true))
+	}
 }
 
 // BenchmarkKeys makes the keys that the regeneration made, on all processors, and does nothing else: the time that no
@@ -67,6 +180,7 @@ func BenchmarkKeys(b *testing.B) {
 		b.Skip("BenchmarkRegenerate has to run before, in the same process")
 	}
 	for b.Loop() {
+		before := used(syscall.RUSAGE_SELF)
 		var group errgroup.Group
 		group.SetLimit(runtime.GOMAXPROCS(0))
 		for _, a := range made {
@@ -78,26 +192,30 @@ func BenchmarkKeys(b *testing.B) {
 		if err := group.Wait(); err != nil {
 			b.Fatal(err)
 		}
+		b.ReportMetric(float64((used(syscall.RUSAGE_SELF) - before).Milliseconds()), "cpu-ms")
 	}
 }
 
-// provision makes a cluster of the lab, stopped.
-func provision(b *testing.B, programs map[string]string) *cluster.Cluster {
-	b.Helper()
-	needRoot(b)
-	dir, ports := b.TempDir(), freePorts(b, 5)
-	c, err := cluster.Provision(b.Context(), cluster.Options{
-		Identity: cluster.Identity{
-			ClusterName: "seed", BaseDomain: "lab.example", InfraID: "seed-x7k2p", Hostname: "seed-node", NodeIP: "192.168.126.10",
-			ClusterID: "6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a04", Version: "4.18.0", Etcd: "3.6",
-			APIPort: ports[0], EtcdClientPort: ports[1], EtcdPeerPort: ports[2], VeleroMetricsPort: ports[3], VeleroProfilerPort: ports[4],
-		},
-		Etc: filepath.Join(dir, "etc"), Var: filepath.Join(dir, "var"), Auth: filepath.Join(dir, "auth"), Programs: programs,
-	})
-	if err != nil {
-		b.Fatal(err)
+// BenchmarkRecertKeys makes what recert makes in every run before it does anything else, in the way that it does: 120 RSA
+// keys of 2048 bits and 10 of 4096, each by an openssl of its own. Recert also sleeps a second for each of them, which is
+// left out here.
+func BenchmarkRecertKeys(b *testing.B) {
+	for b.Loop() {
+		before := used(syscall.RUSAGE_CHILDREN)
+		var group errgroup.Group
+		group.SetLimit(runtime.GOMAXPROCS(0))
+		for i := range 130 {
+			bits := "2048"
+			if i < 10 {
+				bits = "4096"
+			}
+			group.Go(func() error { return exec.CommandContext(b.Context(), "openssl", "genrsa", bits).Run() })
+		}
+		if err := group.Wait(); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64((used(syscall.RUSAGE_CHILDREN) - before).Milliseconds()), "cpu-ms")
 	}
-	return c
 }
 
 func needRoot(b *testing.B) {
@@ -105,19 +223,4 @@ func needRoot(b *testing.B) {
 	if os.Geteuid() != 0 {
 		b.Skip("the lab's nodes can be made by root only")
 	}
-}
-
-// freePorts finds n different ports of 127.0.0.1 that nobody listens on.
-func freePorts(b *testing.B, n int) []int {
-	b.Helper()
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
 }

@@ -56,7 +56,7 @@ func TestSpell(t *testing.T) {
 		unit  string
 		want  string
 	}{
-		{789, "p50-µs", "789 µs"}, {8400, "p50-µs", "8.4 ms"}, {193.4, "p50-ms", "193.4 ms"}, {5.94e9, "ns/op", "5.94 s"},
+		{789, "p50-µs", "789 µs"}, {8400, "p50-µs", "8.4 ms"}, {193.4, "p50-ms", "193.4 ms"}, {5.94e9, "ns/op", "5.94 s"}, {12345, "cpu-ms", "12.35 s"}, {143.7, "peak-MiB", "144 MiB"},
 		{57.6, "RSS-MiB", "58 MiB"}, {0.351, "CPU-%", "0.35 %"},
 	} {
 		if got := spell(c.value, c.unit); got != c.want {

@@ -37,7 +37,13 @@ var comparisons = []comparison{
 	{"append an event, react, append a batch of 3", "events/journal", "BenchmarkHopBatch", "BenchmarkBareHopBatch", "p50-µs", "the same messages over bare JetStream", "300x", 5},
 	{"a whole upgrade in which nothing takes time", "functions/runtime", "BenchmarkPipeline", "", "p50-ms", "", "100x", 3},
 	{"fold 10,000 events", "functions/runtime", "BenchmarkFold10000", "", "ns/op", "", "30x", 3},
-	{"regenerate the lab cluster's cryptography", "test/bench", "BenchmarkRegenerate", "BenchmarkKeys", "ns/op", "only making the keys that it needs", "1x", 3},
+	{"regenerate a single node's cryptography", "test/bench", "BenchmarkRegenerate", "BenchmarkKeys", "ns/op", "only making the keys that it needs", "1x", 3},
+	{"… in processor time, etcd's included", "test/bench", "BenchmarkRegenerate", "BenchmarkKeys", "cpu-ms", "the same", "1x", 1},
+	{"… in memory", "test/bench", "BenchmarkRegenerate", "", "peak-MiB", "", "1x", 1},
+	{"… beside recert's keys", "test/bench", "BenchmarkRegenerate", "BenchmarkRecertKeys", "ns/op", "the 130 keys that recert always makes by openssl, without its pause of 1 s for each", "1x", 1},
+	{"… with keys that are there", "test/bench", "BenchmarkRest", "", "ns/op", "", "1x", 3},
+	{"… of a cluster ten times as large", "test/bench", "BenchmarkRest10", "BenchmarkRest", "ns/op", "a single node's: 10 is linear", "1x", 1},
+	{"… and its memory", "test/bench", "BenchmarkRest10", "BenchmarkRest", "peak-MiB", "a single node's", "1x", 1},
 	{"import the lab's seed image", "test/bench", "BenchmarkImport", "BenchmarkUnpackAndPull", "ns/op", "lifecycle-agent's sequence: download, tar, ostree pull-local, tar", "1x", 3},
 	{"a node that is all there is, idle: memory (RSS)", "test/bench", "BenchmarkSoloIdle", "", "RSS-MiB", "", "1x", 1},
 	{"a node that is all there is, idle: one processor", "test/bench", "BenchmarkSoloIdle", "", "CPU-%", "", "1x", 1},
@@ -85,12 +91,12 @@ func bench(ctx context.Context, word string) error {
 // spell writes a figure with a unit that suits its size.
 func spell(v float64, unit string) string {
 	switch unit {
-	case "RSS-MiB":
+	case "RSS-MiB", "peak-MiB":
 		return fmt.Sprintf("%.0f MiB", v)
 	case "CPU-%":
 		return fmt.Sprintf("%.2f %%", v)
 	}
-	scale := map[string]float64{"ns/op": 1, "p50-µs": 1e3, "p50-ms": 1e6}
+	scale := map[string]float64{"ns/op": 1, "p50-µs": 1e3, "p50-ms": 1e6, "cpu-ms": 1e6}
 	ns := v * scale[unit]
 	switch {
 	case ns >= 1e9:

@@ -80,14 +80,22 @@ func endsEscape(doc []byte, at int) bool {
 // at handles what begins at the offset.
 func (c crawler) at(doc []byte, at int, path string, depth int) (stretch, error) {
 	rest := doc[at:]
-	switch {
-	case bytes.HasPrefix(rest, pemBegin):
-		return c.pem(doc, at, path)
-	case bytes.HasPrefix(rest, []byte("data:")):
+	switch doc[at] { // first of all one byte: this is asked about every word of every text
+	case '-':
+		if bytes.HasPrefix(rest, pemBegin) {
+			return c.pem(doc, at, path)
+		}
+	case 'd':
+		if !bytes.HasPrefix(rest, []byte("data:")) {
+			break
+		}
 		if s, err := c.dataURL(doc, at, path, depth); s.material || err != nil {
 			return s, err
 		}
-	case bytes.HasPrefix(rest, []byte("ey")):
+	case 'e':
+		if !bytes.HasPrefix(rest, []byte("ey")) {
+			break
+		}
 		if end := tokenEnd(doc, at); end > at {
 			leaf := Leaf{Kind: Token, Path: fmt.Sprintf("%s/token@%d", path, at), Bytes: doc[at:end]}
 			edits, err := c.leaf(leaf, splice.Shift(at))

@@ -20,14 +20,28 @@ type machine struct {
 	started time.Time
 	broken  int  // calls of SetDefault that fail
 	hangs   bool // an orderly reboot does not come about
+	cut     cut  // the power
 	trace   []string
 	down    context.CancelFunc
 }
+
+// cut is where the power is cut.
+type cut int
+
+const (
+	nowhere cut = iota
+	beforeDefault
+	beforeReboot
+)
 
 func (m *machine) BootID() (string, error)          { return m.boot, nil }
 func (m *machine) BootTime() (time.Duration, error) { return time.Since(m.started), nil }
 
 func (m *machine) SetDefault(_ context.Context, stateroot, commit string, serial int) error {
+	if m.cut == beforeDefault {
+		m.down()
+		return context.Canceled
+	}
 	if m.broken > 0 {
 		m.broken--
 		return errors.New("ostree is busy")
@@ -39,6 +53,10 @@ func (m *machine) SetDefault(_ context.Context, stateroot, commit string, serial
 }
 
 func (m *machine) Reboot(context.Context, string) error {
+	if m.cut == beforeReboot {
+		m.down()
+		return context.Canceled
+	}
 	m.trace = append(m.trace, "reboot")
 	if !m.hangs {
 		m.down()
@@ -144,4 +162,32 @@ func TestFourthBoot(t *testing.T) {
 			t.Errorf("the fourth boot lasted %s: %v", time.Since(start), err)
 		}
 	})
+}
+
+// TestGoesBackAfterAPowerCut: what was given up stays given up, also when the new root boots once more because the power
+// was cut on the way back.
+func TestGoesBackAfterAPowerCut(t *testing.T) {
+	for name, where := range map[string]cut{"before the old root is the default": beforeDefault, "before the reboot": beforeReboot} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := armed(t)
+				if err := watch(t, dir, &machine{boot: "b1", cut: where}, time.Hour); !errors.Is(err, context.Canceled) {
+					t.Fatal(err)
+				}
+				if got := phase(t, dir); got != watchdog.GivenUp {
+					t.Errorf("after the power cut: phase %s", got)
+				}
+				if err := watchdog.Dir(dir).Confirm(); !errors.Is(err, watchdog.ErrGivenUp) {
+					t.Errorf("confirming after the power cut: %v, want %v", err, watchdog.ErrGivenUp)
+				}
+				m, start := machine{boot: "b2"}, time.Now()
+				if err := watch(t, dir, &m, time.Hour); !errors.Is(err, context.Canceled) {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff([]string{"default rhcos a.0", "reboot"}, m.trace); diff != "" || time.Since(start) > time.Second {
+					t.Errorf("the second boot lasted %s:\n%s", time.Since(start), diff)
+				}
+			})
+		})
+	}
 }

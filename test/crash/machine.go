@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -17,8 +18,9 @@ import (
 )
 
 const (
-	// mostStarts bounds how often the executor is started in one life.
-	mostStarts = 40
+	// mostStarts bounds how often the executor is started in one boot, mostBoots how often the machine boots in one life.
+	mostStarts = 100
+	mostBoots  = 10
 	// restartPause is how long its unit waits.
 	restartPause = 20 * time.Millisecond
 	// kubeletPause is how long the cluster takes to be up after a boot.
@@ -41,7 +43,7 @@ func (l Life) Run(ctx context.Context) error {
 	if err := l.Next(ctx); err != nil {
 		return err
 	}
-	for range mostStarts {
+	for range mostBoots {
 		over, err := l.boot(ctx)
 		if err != nil || over {
 			return err
@@ -50,7 +52,7 @@ func (l Life) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	return fmt.Errorf("the node was booted %d times", mostStarts)
+	return fmt.Errorf("the node was booted %d times", mostBoots)
 }
 
 // boot is one boot. It returns when the machine has gone down, or the story is over.
@@ -80,8 +82,8 @@ func (l Life) boot(ctx context.Context) (over bool, err error) {
 		case ctx.Err() != nil:
 			return false, ctx.Err()
 		}
-		if over, ledgerErr := l.over(c); over || ledgerErr != nil {
-			return over, errors.Join(ledgerErr, err)
+		if over, err := l.over(c); over || err != nil {
+			return over, err
 		}
 		fmt.Fprintf(l.Log, "the executor has ended: %v\n", err)
 		if err := pause(ctx, restartPause); err != nil && !l.GoesDown() {
@@ -131,13 +133,8 @@ func (l Life) bringUp(ctx context.Context, b Boot, c Config) {
 
 // over says whether the hub has the last fact.
 func (l Life) over(c Config) (bool, error) {
-	over := false
-	h := l.Hub(c)
-	facts, err := h.Facts()
-	for _, f := range facts {
-		over = over || last(f)
-	}
-	return over, err
+	facts, err := l.Hub(c).Facts()
+	return slices.ContainsFunc(facts, last), err
 }
 
 func pause(ctx context.Context, d time.Duration) error {

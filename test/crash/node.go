@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/node-executor/executor/ledger"
@@ -36,10 +35,15 @@ type Boot struct {
 
 func (d Dir) path(name string) string { return filepath.Join(string(d), name) }
 
-// Paths of a node.
-func (d Dir) Disk() string     { return d.path("sysroot") }
-func (d Dir) State() string    { return d.path("state") }
-func (d Dir) Plan() string     { return d.path("fault-plan") }
+// Disk is the sysroot.
+func (d Dir) Disk() string { return d.path("sysroot") }
+
+// State is the state directory, the same in both roots.
+func (d Dir) State() string { return d.path("state") }
+
+// Plan is the fault plan, see package fault.
+func (d Dir) Plan() string { return d.path("fault-plan") }
+
 func (d Dir) facts() string    { return d.path("facts") }
 func (d Dir) etc() string      { return d.path("etc") }
 func (d Dir) run() string      { return d.path("run") }
@@ -191,6 +195,3 @@ func (m Machine) Node(c Config) step.Node {
 		Gated: []string{"kubelet.service"},
 	}
 }
-
-// poll is how often a stand-in looks.
-const poll = 5 * time.Millisecond

@@ -30,6 +30,9 @@ const (
 	kubeletFile = "kubelet"
 )
 
+// poll is how often a stand-in looks.
+const poll = 5 * time.Millisecond
+
 // standIn takes the place of systemd, the registry and the cluster. It checks what the real ones need to be so.
 type standIn struct {
 	Dir

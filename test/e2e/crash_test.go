@@ -103,7 +103,7 @@ func (c *crashes) live(id string, p part, moments []moment) {
 	for _, m := range moments {
 		harms = append(harms, c.pace.harm(m))
 	}
-	c.Logf("=== %s: %s: %s", id, p, harms)
+	c.Logf("=== %s: %s: %q", id, p, harms)
 	c.begin(id, p)
 	done := c.suffer(c.process, harms)
 	c.done, c.missed = c.done+done, c.missed+len(harms)-done

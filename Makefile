@@ -47,8 +47,8 @@ crash: lab ## kill processes and cut the power at some forty random moments of t
 	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 150m ./test/e2e -run '^Test(Crash|Watchdog)$$' -rounds 12 -slow $(ARGS)
 
 .PHONY: prove
-prove: lab ## regenerate a cluster of a single node's real size and let etcd, an API server and OpenSSL judge it
-	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 30m ./node-executor/crypto -run '^TestProof$$' -full
+prove: lab ## regenerate a cluster of a single node's size, judged by etcd, an API server and OpenSSL; kill it at forty steps and more
+	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 30m ./node-executor/crypto -run '^(TestProof|TestKilledAtSomeSteps)$$' -full
 
 .PHONY: bench
 bench: ## measure, side by side with what users would use instead, as ratios of one run

@@ -2,9 +2,9 @@ package crypto_test
 
 import (
 	"bytes"
-	"context"
 	stdcrypto "crypto"
 	"encoding/pem"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,7 +34,7 @@ import (
 	"github.com/reroot-dev/reroot/test/lab/cluster"
 )
 
-var full = flag.Bool("full", false, "prove the regeneration on a cluster of a single node's real size")
+var full = flag.Bool("full", false, "prove the regeneration on a cluster of a single node's real size, and kill it at many steps")
 
 // TestProof regenerates a generated cluster of OKD's shape into another one and lets others judge: a real etcd and a real
 // API server that run on the result, OpenSSL, and a search for every old private key in every byte that is left.
@@ -94,7 +93,7 @@ func TestProof(t *testing.T) {
 			t.Errorf("refused: %v", got)
 		}
 	})
-	t.Run("no old private key is left", func(t *testing.T) { nothingOld(t, l, seed, before) })
+	t.Run("no old private key is left", func(t *testing.T) { nothingOld(t, seed.Place(t.TempDir()), before) })
 }
 
 // asTarget completes the rules by what makes the seed the target: its names, and the authorities that its clients trust.
@@ -231,18 +230,19 @@ func opensslRefuses(t *testing.T, g *graph.Graph) []string {
 
 // nothingOld looks for every private key of the seed: in the bytes of every file that is left, those of etcd included,
 // and in every layer of every object.
-func nothingOld(t *testing.T, l lab, seed *fixture.Cluster, before *graph.Graph) {
+func nothingOld(t *testing.T, place fixture.Place, seed *graph.Graph) {
+	t.Helper()
 	old := map[pki.KeyID]stdcrypto.Signer{}
-	for id, k := range before.Keys {
+	for id, k := range seed.Keys {
 		if k.Private != nil {
 			old[id] = k.Private
 		}
 	}
 	needles := verify.NewNeedles(old)
 	searched := 0
-	for _, dir := range []string{seed.Etc, seed.Var} {
+	for _, dir := range []string{place.Etc, place.Var} {
 		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || !entry.Type().IsRegular() || strings.HasSuffix(path, ".wal") { // see the package's comment
+			if err != nil || !entry.Type().IsRegular() {
 				return err
 			}
 			content, err := os.ReadFile(path)
@@ -256,15 +256,18 @@ func nothingOld(t *testing.T, l lab, seed *fixture.Cluster, before *graph.Graph)
 			t.Fatal(err)
 		}
 	}
-	tree, err := files.New([]files.Root{{Host: seed.Etc, Node: "/etc"}, {Host: filepath.Join(seed.Var, "lib"), Node: "/var/lib"}}, nil)
+	config := place.Config()
+	tree, err := files.New(config.Roots, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cryptotest.ServeEtcd(t, l.programs["etcd-"+seed.Identity.Etcd], filepath.Join(seed.Var, "lib/etcd"), func(ctx context.Context, client *clientv3.Client) {
-		problems, err := verify.NoSecrets(ctx, []site.Source{tree, etcd.New(client)}, nil, needles)
-		if err != nil || len(problems) > 0 {
-			t.Errorf("got %v, %v", problems, err)
-		}
-	})
+	client, stop, err := config.Etcd.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems, err := verify.NoSecrets(t.Context(), []site.Source{tree, etcd.New(client)}, nil, needles)
+	if err := errors.Join(err, stop()); err != nil || len(problems) > 0 {
+		t.Errorf("got %v, %v", problems, err)
+	}
 	t.Logf("%d private keys in none of %d files", len(old), searched)
 }

@@ -1,7 +1,7 @@
 // Command bench measures Reroot beside what it is made of or what would be used instead, and prints ratios:
 //
 //	make bench                 everything, about seven minutes
-//	make bench ARGS=journal    only the packages whose path contains the word
+//	make bench ARGS=journal    only the lines whose text or package contains the word
 //
 // Every figure is a Go benchmark, most of them beside the code that they measure, those that need the lab in this
 // directory. Both sides of a ratio run in turns, in one process, on one machine: a ratio means something on a busy
@@ -59,7 +59,7 @@ func main() {
 	}
 }
 
-// bench runs the comparisons of packages whose path contains the word and prints the table.
+// bench runs the comparisons whose text or package contains the word and prints the table.
 func bench(ctx context.Context, word string) error {
 	dir, err := os.MkdirTemp("", "reroot-bench-")
 	if err != nil {
@@ -71,7 +71,7 @@ func bench(ctx context.Context, word string) error {
 	fmt.Fprintln(table, "WHAT\tREROOT\tBESIDE\tRATIO\tBESIDE WHAT")
 	b := benchmarks{dir: dir, built: map[string]string{}}
 	for _, c := range comparisons {
-		if !strings.Contains(c.pkg, word) {
+		if !strings.Contains(c.what+"\n"+c.pkg, word) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "measuring: %s\n", c.what)

@@ -8,18 +8,24 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
+	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 	"github.com/reroot-dev/reroot/node-executor/crypto/token"
+	"github.com/reroot-dev/reroot/node-executor/crypto/verify"
 )
 
 // forest draws some authorities in a hierarchy of any shape, leaves, renewals, bridges, tokens, and writes them into
@@ -134,20 +140,136 @@ func surroundings(t testing.TB, doc string) string {
 	return string(out)
 }
 
+// Whatever the forest, the invariants hold of what it becomes, and of what that becomes when it is regenerated again.
 func TestForests(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		before := forest(r, t)
-		after, _ := regenerate(t, before, plan.Rules{Unknown: plan.Replace, Validity: plan.Extend, Now: now})
-		old, textBefore := contents(t, before)
-		renewed, textAfter := contents(t, after)
-		if textBefore != textAfter {
-			r.Fatalf("something around the material changed:\n%q\n%q", textBefore, textAfter)
+		dir := before.write(t)
+		old := seen(r, t, dir)
+		for _, pool := range []string{"fresh", "again"} {
+			config := configure(t, dir, plan.Rules{Unknown: plan.Replace, Validity: plan.Extend, Now: now})
+			config.Generate = cryptotest.NewKeys(pool).Make
+			if _, err := crypto.Regenerate(t.Context(), config); err != nil {
+				r.Fatal(err)
+			}
+			renewed := seen(r, t, dir)
+			if old.around != renewed.around {
+				r.Fatalf("something around the material changed:\n%q\n%q", old.around, renewed.around)
+			}
+			if len(old.leaves) != len(renewed.leaves) {
+				r.Fatalf("%d pieces of material became %d", len(old.leaves), len(renewed.leaves))
+			}
+			sameRelations(r, old.leaves, renewed.leaves)
+			if diff := cmp.Diff(shape(old.graph), shape(renewed.graph)); diff != "" {
+				r.Fatalf("keys, certificates and tokens belong together otherwise:\n%s", diff)
+			}
+			sameIdentifiers(r, old, renewed)
+			noneOfBefore(r, old, renewed)
+			sameFiles(r, old, renewed)
+			old = renewed
 		}
-		if len(old) != len(renewed) {
-			r.Fatalf("%d pieces of material became %d", len(old), len(renewed))
-		}
-		sameRelations(r, old, renewed)
 	})
+}
+
+// sight is a tree as it stands on the disk.
+type sight struct {
+	tree   tree
+	stats  map[string]*syscall.Stat_t
+	leaves []crawl.Leaf // in the order of the files' names
+	around string
+	graph  *graph.Graph
+}
+
+func seen(r *rapid.T, t *testing.T, dir string) sight {
+	s := sight{tree: read(t, dir), stats: map[string]*syscall.Stat_t{}}
+	for name := range s.tree {
+		s.stats[name] = &syscall.Stat_t{}
+		if err := syscall.Lstat(filepath.Join(dir, name), s.stats[name]); err != nil {
+			r.Fatal(err)
+		}
+	}
+	s.leaves, s.around = contents(t, s.tree)
+	var err error
+	if s.graph, err = crypto.Inspect(t.Context(), configure(t, dir, plan.Rules{Unknown: plan.Replace})); err != nil {
+		r.Fatal(err)
+	}
+	return s
+}
+
+// sameIdentifiers checks that a key identifier still leads where it led, and to others only if they are on the key that
+// made the signature: identifiers that follow no rule become one that does. And no two certificates of an issuer share a
+// serial number.
+func sameIdentifiers(r *rapid.T, old, renewed sight) {
+	leads := func(leaves []crawl.Leaf, from int) (to []int) {
+		for i, l := range leaves {
+			if l.Kind != crawl.Certificate {
+				continue
+			}
+			if c := parsed(r, l.Bytes); len(c.SubjectKeyId) > 0 && bytes.Equal(c.SubjectKeyId, parsed(r, leaves[from].Bytes).AuthorityKeyId) {
+				to = append(to, i)
+			}
+		}
+		return to
+	}
+	serials := map[string][]byte{}
+	for i, l := range old.leaves {
+		if l.Kind != crawl.Certificate {
+			continue
+		}
+		c := parsed(r, renewed.leaves[i].Bytes)
+		was, is := leads(old.leaves, i), leads(renewed.leaves, i)
+		if slices.ContainsFunc(was, func(to int) bool { return !slices.Contains(is, to) }) {
+			r.Fatalf("the authority key identifier at %s led to the certificates %v and now to %v", l.Path, was, is)
+		}
+		for _, to := range is {
+			issuer := parsed(r, renewed.leaves[to].Bytes)
+			if !slices.Contains(was, to) && issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) != nil {
+				r.Fatalf("the authority key identifier at %s now leads to %s, which is not its issuer", l.Path, renewed.leaves[to].Path)
+			}
+		}
+		name := string(c.RawIssuer) + c.SerialNumber.String()
+		if other, taken := serials[name]; taken && !bytes.Equal(other, c.Raw) {
+			r.Fatalf("two certificates of %s have the serial number %s", c.Issuer, c.SerialNumber)
+		}
+		serials[name] = c.Raw
+	}
+}
+
+// noneOfBefore searches every byte and layer for the old private keys.
+func noneOfBefore(r *rapid.T, old, renewed sight) {
+	keys := map[pki.KeyID]stdcrypto.Signer{}
+	for id, k := range old.graph.Keys {
+		if k.Private != nil {
+			keys[id] = k.Private
+		}
+	}
+	needles := verify.NewNeedles(keys)
+	for name, content := range renewed.tree {
+		_, err := crawl.Rewrite([]byte(content), crawl.Handler{Layer: func(path string, layer []byte) {
+			if owner, found := needles.Find(layer); found {
+				r.Fatalf("%s%s holds the old private key %s", name, path, owner)
+			}
+		}})
+		if err != nil {
+			r.Fatal(err)
+		}
+	}
+}
+
+// sameFiles checks that what holds nothing was not touched, and that what was replaced has its owner and mode.
+func sameFiles(r *rapid.T, old, renewed sight) {
+	if len(old.tree) != len(renewed.tree) {
+		r.Fatalf("%d files became %d", len(old.tree), len(renewed.tree))
+	}
+	for name, content := range old.tree {
+		was, is := old.stats[name], renewed.stats[name]
+		if renewed.tree[name] == content && (was.Ino != is.Ino || was.Mtim != is.Mtim) {
+			r.Fatalf("%s was written though nothing in it changed", name)
+		}
+		if was.Mode != is.Mode || was.Uid != is.Uid || was.Gid != is.Gid || was.Nlink != is.Nlink {
+			r.Fatalf("%s has another owner, mode or number of links", name)
+		}
+	}
 }
 
 // sameRelations checks the invariants with the standard library: what was equal is equal, what differed differs, what
@@ -177,10 +299,29 @@ func sameRelations(r *rapid.T, old, renewed []crawl.Leaf) {
 				}
 			}
 		}
-		if a.Kind == crawl.Certificate {
+		switch a.Kind {
+		case crawl.Certificate:
 			sameText(r, a.Bytes, renewed[i].Bytes)
+		case crawl.Token:
+			if payload(a.Bytes) != payload(renewed[i].Bytes) {
+				r.Fatalf("the claims of the token at %s changed", a.Path)
+			}
+		default:
+			if was, is := algorithm(r, wasPublic[i]), algorithm(r, isPublic[i]); was != is {
+				r.Fatalf("a key of %s became one of %s", was, is)
+			}
 		}
 	}
+}
+
+func payload(token []byte) string { return strings.Split(string(token), ".")[1] }
+
+func algorithm(r *rapid.T, public any) pki.Algorithm {
+	a, err := pki.AlgorithmOf(public)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return a
 }
 
 // distinct leaves copies out.

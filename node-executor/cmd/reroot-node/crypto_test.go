@@ -21,6 +21,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/crypto/ssh"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -65,6 +66,8 @@ type seed struct {
 const (
 	tlsKey  = "/kubernetes.io/secrets/ns/tls"
 	nodeKey = "/kubernetes.io/minions/seed-node"
+
+	hostKeyFile = "node/etc/ssh/ssh_host_ed25519_key"
 )
 
 func newSeed(t *testing.T) *seed {
@@ -76,6 +79,11 @@ func newSeed(t *testing.T) *seed {
 	s.write("node/etc/kubernetes/ca.crt", s.authority.PEM())
 	s.write("node/etc/kubernetes/ca.key", s.authority.KeyPEM())
 	s.write("node/etc/kubernetes/tls.crt", s.leaf.PEM())
+	hostKey, err := ssh.MarshalPrivateKey(cryptotest.Ed(t), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(hostKeyFile, string(pem.EncodeToMemory(hostKey)))
 	s.write("node/etc/mcs-machine-config-content.json", `{"ca":`+strconv.Quote(s.authority.PEM())+`}`)
 	objects := map[string]string{
 		"/kubernetes.io/config.openshift.io/dnses/cluster":           `{"kind":"DNS","spec":{"baseDomain":"seed.example"}}`,
@@ -100,7 +108,7 @@ func newSeed(t *testing.T) *seed {
 		"journal": s.path("journal"), "summary": s.path("summary.yaml"), "validity": "extend",
 		"cluster": map[string]any{"domain": "target.example", "infraID": "target-b2c4d", "hostname": "target-node", "nodeIPs": []string{"192.0.2.20"}},
 		"values":  map[string]any{"pullSecret": s.write("pull-secret", `{"auths":{"mine":{}}}`)},
-		"drop":    []string{"leases/*/*"},
+		"drop":    []string{"leases/*/*"}, "sshHostKeys": true,
 	}
 	return s
 }
@@ -208,6 +216,7 @@ func (s *seed) noSecrets(what, text string, keys ...string) {
 
 func TestCryptoRegenerate(t *testing.T) {
 	s := newSeed(t)
+	hostKey := s.read(hostKeyFile)
 	got := s.run("regenerate")
 	if got.code != 0 || !strings.Contains(got.stdout, "keys") || !strings.Contains(got.stdout, "fresh") {
 		t.Fatalf("exit code %d:\n%s%s", got.code, got.stdout, got.stderr)
@@ -227,6 +236,9 @@ func TestCryptoRegenerate(t *testing.T) {
 	if !strings.Contains(s.read("node/etc/mcs-machine-config-content.json"), strconv.Quote(s.read("node/etc/kubernetes/ca.crt"))) {
 		t.Error("the single file was not changed")
 	}
+	if _, err := ssh.ParsePrivateKey([]byte(s.read(hostKeyFile))); err != nil || s.read(hostKeyFile) == hostKey {
+		t.Errorf("the SSH server's key is the seed's or none: %v", err)
+	}
 	values := s.values()
 	if strings.Contains(values[tlsKey], "PRIVATE KEY") == strings.Contains(values[tlsKey], strings.Split(s.leaf.KeyPEM(), "\n")[1]) {
 		t.Error("the secret holds the old key or none")
@@ -244,7 +256,7 @@ func TestCryptoRegenerate(t *testing.T) {
 	if !strings.Contains(summary, "fresh: ") || !strings.Contains(summary, "why: its private key is here") {
 		t.Errorf("got summary:\n%s", summary)
 	}
-	s.noSecrets("the output", got.stdout+got.stderr+summary, s.authority.KeyPEM(), s.leaf.KeyPEM(), key)
+	s.noSecrets("the output", got.stdout+got.stderr+summary, s.authority.KeyPEM(), s.leaf.KeyPEM(), key, hostKey)
 
 	// Once more: it is done already.
 	before := s.files()

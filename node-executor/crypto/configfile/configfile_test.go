@@ -83,7 +83,7 @@ func TestRecert(t *testing.T) {
 		"cluster_rename": "edge:example.com:edge-b2c4d", "hostname": "edge-node", "ip": "192.0.2.20",
 		"pull_secret": "{}", "kubeadmin_password_hash": "", "proxy": "http://p|http://q|a,b|http://p|http://q|a,b,c",
 		"install_config": "x: y", "chrony_config": "pool x", "user_ca_bundle": admin.PEM(), "proxy_trusted_ca_bundle": "corporate:" + admin.PEM(),
-		"dry_run": true, "threads": 2, "summary_file": "/var/tmp/a.yaml", "summary_file_clean": "/var/tmp/b.yaml",
+		"dry_run": true, "threads": 2, "summary_file": "/var/tmp/a.yaml", "summary_file_clean": "/var/tmp/b.yaml", "regenerate_server_ssh_keys": "/ssh",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +93,7 @@ func TestRecert(t *testing.T) {
 		{Host: "/etc/kubernetes", Node: "/etc/kubernetes"}, {Host: "/etc/machine-config-daemon", Node: "/etc/machine-config-daemon"},
 		{Host: "/var/lib/kubelet", Node: "/var/lib/kubelet"},
 		{Host: "/etc", Node: "/etc", Only: "chrony.conf"}, {Host: "/etc/kubernetes", Node: "/etc/kubernetes", Only: "x"},
-		{Host: "/etc", Node: "/etc", Only: "mcs-machine-config-content.json"},
+		{Host: "/etc", Node: "/etc", Only: "mcs-machine-config-content.json"}, {Host: "/etc/ssh", Node: "/etc/ssh"},
 	}
 	if diff := cmp.Diff(wantRoots, s.Roots); diff != "" {
 		t.Errorf("roots:\n%s", diff)
@@ -121,7 +121,7 @@ func TestRecert(t *testing.T) {
 	if len(rules.KeepCertificates) != 2 || rules.KeepCertificates[0].Certificate.CommonName != "admin-kubeconfig-signer" {
 		t.Errorf("got kept certificates %v", rules.KeepCertificates)
 	}
-	if diff := cmp.Diff([]string{"pull secret", "install-config", "chrony", "kubeadmin", "proxy", "state of the old names", "leases"}, names(rules)); diff != "" {
+	if diff := cmp.Diff([]string{"SSH host keys", "pull secret", "install-config", "chrony", "kubeadmin", "proxy", "state of the old names", "leases"}, names(rules)); diff != "" {
 		t.Errorf("rules:\n%s", diff)
 	}
 }
@@ -129,7 +129,7 @@ func TestRecert(t *testing.T) {
 func TestRecertRefuses(t *testing.T) {
 	for option, value := range map[string]string{
 		"ip_change_only": "true", "postprocess_only": "true", "kube_encryption_config": "{}", "openshift_encryption_config": "{}",
-		"oauth_encryption_config": "{}", "regenerate_server_ssh_keys": "/ssh", "machine_network_cidr": "10.0.0.0/24",
+		"oauth_encryption_config": "{}", "regenerate_server_ssh_keys": "/root/.ssh", "machine_network_cidr": "10.0.0.0/24",
 	} {
 		t.Run(option, func(t *testing.T) {
 			_, err := load(t, "crypto_dirs: [/kubernetes]\n"+option+": "+value+"\n")
@@ -244,7 +244,7 @@ values: {trustBundles: {user-ca-bundle: %s}}`, write(t, "bundle", "ours")))
 			want := rename.Rules{
 				rename.Domain("seed.example", "edge.example"), rename.InfraID("seed-x7k2p", "edge-b2c4d"),
 				rename.ClusterID("6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a04", "6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a05"),
-				rename.Hostname("seed-node", "edge-node"), rename.Address("192.0.2.10", "192.0.2.20"), rename.Address("192.0.2.0/24", "198.51.100.0/24"),
+				rename.Hostname("seed-node", "edge-node"), rename.Address("192.0.2.10", "192.0.2.20"), rename.Network("192.0.2.0/24", "198.51.100.0/24"),
 			}
 			const text = "seed.example seed-x7k2p 6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a04 seed-node 192.0.2.10 192.0.2.0/24"
 			if got := rules.Renames.Apply(text); len(rules.Renames) != len(want) || got != want.Apply(text) {

@@ -40,7 +40,7 @@ type Names struct {
 	Hostname  string `json:"hostname,omitempty"`
 	// NodeIPs are the node's addresses, in the order in which the old ones stand in its Node object, and as many.
 	NodeIPs []string `json:"nodeIPs,omitempty"`
-	// Networks are networks (CIDR) and further addresses that are renamed, old to new.
+	// Networks are the machine networks (CIDR) that are renamed, old to new.
 	Networks map[string]string `json:"networks,omitempty"`
 }
 
@@ -118,7 +118,7 @@ func (s *Settings) renames(ctx context.Context, cluster clientv3.KV) (rename.Rul
 		}
 	}
 	for _, old := range slices.Sorted(maps.Keys(s.target.Networks)) {
-		add(rename.Address, s.target.Networks[old], func() (string, error) { return old, nil })
+		add(rename.Network, s.target.Networks[old], func() (string, error) { return old, nil })
 	}
 	return rules, errors.Join(problems...)
 }

@@ -40,6 +40,8 @@ type File struct {
 	// Cluster is what the cluster is called from now on; what it says nothing about keeps its name.
 	Cluster Names  `json:"cluster,omitzero"`
 	Values  Values `json:"values,omitzero"`
+	// SSHHostKeys replaces the keys of the SSH server by new ones of the same types.
+	SSHHostKeys bool `json:"sshHostKeys,omitempty"`
 	// Drop are patterns of keys of etcd, below /kubernetes.io/, that are deleted: leases/*/*.
 	Drop []string `json:"drop,omitempty"`
 	// Own are patterns of common names of authorities of the cluster whose key was thrown away. Default: the installer's.
@@ -135,6 +137,9 @@ func parseOwn(text []byte, now time.Time) (*Settings, error) {
 	}
 	if len(f.Drop) > 0 {
 		s.rules.Changes = append(s.rules.Changes, rule.Drop("drop", "the configuration says so", f.Drop...))
+	}
+	if f.SSHHostKeys {
+		s.renewHostKeys(f.Node)
 	}
 	f.openEtcd(s)
 	if err := errors.Join(f.Keep.into(s), f.Values.into(s)); err != nil {

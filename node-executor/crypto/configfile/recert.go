@@ -105,6 +105,9 @@ func parseRecert(text []byte, now time.Time) (*Settings, error) {
 		rules: plan.Rules{Now: now, Own: plan.DefaultOwn, External: plan.DefaultExternal, Unknown: plan.Keep, Orphans: plan.Refuse},
 	}
 	s.Roots = roots("/", distinct(f.CryptoDirs, f.CustomizationDirs, f.StaticDirs), distinct(f.CryptoFiles, f.CustomizationFiles, f.StaticFiles))
+	if f.ServerSSHKeys != "" {
+		s.renewHostKeys("/")
+	}
 	s.Summary = slices.DeleteFunc([]string{f.SummaryFile, f.SummaryFileClean}, func(p string) bool { return p == "" })
 	if f.EtcdEndpoint != "" {
 		s.Endpoint = &etcd.Endpoint{Config: clientv3.Config{Endpoints: []string{f.EtcdEndpoint}}}
@@ -135,8 +138,8 @@ func (f *recertFile) refuse() error {
 		{f.KubeEncryption != nil, givenEncryption("kube_encryption_config")},
 		{f.OpenshiftEncrypt != nil, givenEncryption("openshift_encryption_config")},
 		{f.OAuthEncryption != nil, givenEncryption("oauth_encryption_config")},
-		{f.ServerSSHKeys != "", RefusedError{"regenerate_server_ssh_keys", "the keys of the SSH server are not made by this command",
-			"leave it out; remove /etc/ssh/ssh_host_*_key and have sshd-keygen make them when the node boots"}},
+		{f.ServerSSHKeys != "" && onNode(f.ServerSSHKeys) != "/etc/ssh", RefusedError{"regenerate_server_ssh_keys", "the keys of the SSH server are in /etc/ssh only",
+			"give /ssh or /etc/ssh"}},
 		{len(f.MachineNetworkCIDR) > 0, RefusedError{"machine_network_cidr", "it does not say which network it replaces",
 			"write a file of our own kind with cluster.networks: {OLD: NEW}"}},
 	} {

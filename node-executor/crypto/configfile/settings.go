@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 )
 
 // maxFile bounds the file and those that it names, in bytes.
@@ -105,6 +107,15 @@ func (s *Settings) Config(runner etcd.Runner, copyTo string) crypto.Config {
 	}
 	c.Learn = func(ctx context.Context, cluster clientv3.KV) (plan.Rules, error) { return s.learn(ctx, cluster) }
 	return c
+}
+
+// renewHostKeys adds the rule for the keys of the SSH server, and their directory unless it is searched already.
+func (s *Settings) renewHostKeys(node string) {
+	const dir = "/etc/ssh"
+	if !slices.ContainsFunc(s.Roots, func(r files.Root) bool { return r.Only == "" && (r.Node == dir || r.Node == "/etc" || r.Node == "/") }) {
+		s.Roots = append(s.Roots, files.Root{Host: filepath.Join(node, dir), Node: dir})
+	}
+	s.rules.Changes = append(s.rules.Changes, rule.HostKeys(pki.Generate))
 }
 
 // check reports what is missing for what the settings ask for.

@@ -34,3 +34,10 @@ func TestOneProgram(t *testing.T) {
 		t.Errorf("the gate does not require %s", node.Identity)
 	}
 }
+
+// The executor holds the private keys of a whole cluster while it regenerates them.
+func TestNoCoreDumps(t *testing.T) {
+	if !strings.Contains(string(node.Unit(node.Executor)), "\nLimitCORE=0\n") {
+		t.Errorf("%s may leave a core dump", node.Executor)
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,8 +25,9 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/host"
 )
 
-// copyDir is where etcd's data directory is copied to when nothing may be written: a copy can be too large for memory.
-const copyDir = "/var/tmp"
+// copyDir is where etcd's data directory is copied to when nothing may be written: a copy can be too large for memory, in
+// which /tmp often is.
+func copyDir() string { return cmp.Or(os.Getenv("TMPDIR"), "/var/tmp") }
 
 func cryptoCommand(log *slog.Logger) *cobra.Command {
 	c := leaf("crypto", "Give a stopped cluster its own cryptography, without the executor", func(context.Context, io.Writer) error {
@@ -81,7 +83,7 @@ func inspectCommand(log *slog.Logger) *cobra.Command {
 }
 
 func (o *cryptoOptions) inspect(ctx context.Context, settings *configfile.Settings, stdout io.Writer) error {
-	config := settings.Config(children{}, copyDir)
+	config := settings.Config(children{}, copyDir())
 	config.Log = o.log
 	g, err := crypto.Inspect(ctx, config)
 	if err != nil {
@@ -121,7 +123,7 @@ func (o *cryptoOptions) regenerate(ctx context.Context, settings *configfile.Set
 }
 
 func (o *cryptoOptions) preview(ctx context.Context, settings *configfile.Settings, stdout io.Writer) error {
-	config := settings.Config(children{}, copyDir)
+	config := settings.Config(children{}, copyDir())
 	config.Log = o.log
 	p, err := crypto.Prepare(ctx, config)
 	if err != nil {

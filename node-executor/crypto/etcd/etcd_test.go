@@ -18,6 +18,8 @@ import (
 
 func never(string) error { return nil }
 
+func nobody(context.Context, *clientv3.Client) {}
+
 func change(name, before, after string) site.Change {
 	return site.Change{Ref: site.Ref{Store: site.Etcd, Name: name}, Before: site.HashOf([]byte(before)), After: []byte(after)}
 }
@@ -216,7 +218,7 @@ func TestMinorOfSomethingElse(t *testing.T) {
 // A damaged backend is an error, never a panic or an endless search.
 func FuzzMinor(f *testing.F) {
 	data := filepath.Join(f.TempDir(), "etcd")
-	cryptotest.ServeEtcd(f, cryptotest.EtcdPrograms(f)["3.6"], data, func(context.Context, *clientv3.Client) {})
+	cryptotest.ServeEtcd(f, cryptotest.EtcdPrograms(f)["3.6"], data, nobody)
 	db, err := os.ReadFile(filepath.Join(data, "member", "snap", "db"))
 	if err != nil {
 		f.Fatal(err)
@@ -248,7 +250,7 @@ func (d dead) Stop(context.Context) error                                    { r
 func TestProgramThatEnds(t *testing.T) {
 	programs := cryptotest.EtcdPrograms(t)
 	data := filepath.Join(t.TempDir(), "etcd")
-	cryptotest.ServeEtcd(t, programs["3.5"], data, func(context.Context, *clientv3.Client) {})
+	cryptotest.ServeEtcd(t, programs["3.5"], data, nobody)
 	d := dead{make(chan struct{})}
 	close(d.exited)
 	if _, _, err := (etcd.DataDir{Dir: data, Programs: programs, Runner: d}).Open(t.Context()); !errors.Is(err, context.Canceled) {

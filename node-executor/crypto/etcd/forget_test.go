@@ -38,7 +38,7 @@ func newWorld(t *testing.T, minor string, write func(context.Context, *clientv3.
 	programs := cryptotest.EtcdPrograms(t)
 	w := world{minor: minor, program: programs[minor], dir: filepath.Join(t.TempDir(), "etcd")}
 	w.DataDir = etcd.DataDir{Dir: w.dir, Programs: programs, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}}
-	cryptotest.ServeEtcd(t, w.program, w.dir, func(context.Context, *clientv3.Client) {}) // until it has a version
+	cryptotest.ServeEtcd(t, w.program, w.dir, nobody) // until it has a version
 	killed := w.DataDir
 	killed.Runner = killing{killed.Runner}
 	client, stop, err := killed.Open(t.Context())

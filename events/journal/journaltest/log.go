@@ -108,11 +108,14 @@ func batch(t *testing.T, s *Store) {
 
 func eightWriters(t *testing.T, s *Store) {
 	const writers, each = 8, 12
+	// Somebody always wins, but nobody is promised to: the limit is for all of them together.
+	ctx, cancel := context.WithTimeout(t.Context(), writers*limit)
+	defer cancel()
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
 			for i := range each {
-				if err := insist(within(t), s, "edge-1", fmt.Sprintf("%d-%d", w, i), 1+i%2); err != nil {
+				if err := insist(ctx, s, "edge-1", fmt.Sprintf("%d-%d", w, i), 1+i%2); err != nil {
 					t.Errorf("writer %d: %v", w, err)
 				}
 			}

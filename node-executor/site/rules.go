@@ -49,7 +49,7 @@ func (s *Site) Rules(from Names, now time.Time) (plan.Rules, error) {
 
 // changes are the values that only the site knows, and the objects that are worth nothing in it.
 func (s *Site) changes(from Names, renamed bool) rule.Rules {
-	changes := rule.Rules{rule.Leases(), rule.LifecycleAgent(), rule.PullSecret(s.PullSecret), rule.Kubeadmin(s.Kubeadmin)}
+	changes := rule.Rules{rule.Leases(), rule.Logins(), rule.LifecycleAgent(), rule.PullSecret(s.PullSecret), rule.Kubeadmin(s.Kubeadmin)}
 	if renamed {
 		changes = append(changes, rule.Renamed())
 	}

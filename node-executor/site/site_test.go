@@ -145,9 +145,9 @@ func TestRulesChange(t *testing.T) {
 		from site.Names
 		want []string
 	}{
-		{"everything", full, seedNames(), []string{"leases", "lifecycle-agent", "pull secret", "kubeadmin", "state of the old names", "install-config", "chrony", "proxy", "trust bundle user-ca-bundle"}},
-		{"little", bare, seedNames(), []string{"leases", "lifecycle-agent", "pull secret", "kubeadmin", "state of the old names"}},
-		{"a seed of the same names", bare, bare.Names, []string{"leases", "lifecycle-agent", "pull secret", "kubeadmin"}},
+		{"everything", full, seedNames(), []string{"leases", "logins", "lifecycle-agent", "pull secret", "kubeadmin", "state of the old names", "install-config", "chrony", "proxy", "trust bundle user-ca-bundle"}},
+		{"little", bare, seedNames(), []string{"leases", "logins", "lifecycle-agent", "pull secret", "kubeadmin", "state of the old names"}},
+		{"a seed of the same names", bare, bare.Names, []string{"leases", "logins", "lifecycle-agent", "pull secret", "kubeadmin"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			rules, err := test.site.Rules(test.from, now)

@@ -11,6 +11,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 	"github.com/reroot-dev/reroot/node-executor/crypto/token"
@@ -89,6 +90,7 @@ func Decide(found *scan.Result, rules Rules) *Plan {
 	d.decideCertificates()
 	d.decideTokens()
 	d.checkEncryption()
+	d.reportLogins()
 	order := func(a, b Problem) int { return cmp.Compare(a.String(), b.String()) }
 	slices.SortFunc(p.Problems, order)
 	slices.SortFunc(p.Notes, order)
@@ -358,6 +360,15 @@ func (d *decider) checkEncryption() {
 	}
 	for _, k := range d.graph.SortedEncryptionKeys() {
 		d.problem(k.Places[0].String(), "a key of encryption at rest, and no etcd whose values could be encrypted anew")
+	}
+}
+
+// reportLogins names the tokens of people that no rule drops: they are secrets that cannot be made anew.
+func (d *decider) reportLogins() {
+	for ref := range d.scan.Names {
+		if rule.IsLogin(ref) && d.rules.Changes.Dropped(ref) == "" {
+			d.note(ref.String(), "someone's login to the seed, kept: it is one to every cluster made from it")
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -30,10 +31,15 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/verify"
 )
 
-// stored encodes an object as the API server stores it.
+// stored encodes an object of the core group as the API server stores it.
 func stored(t testing.TB, kind string, object runtime.Object) string {
 	t.Helper()
-	object.GetObjectKind().SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+	return storedAs(t, corev1.SchemeGroupVersion, kind, object)
+}
+
+func storedAs(t testing.TB, group schema.GroupVersion, kind string, object runtime.Object) string {
+	t.Helper()
+	object.GetObjectKind().SetGroupVersionKind(group.WithKind(kind))
 	var out bytes.Buffer
 	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(object, &out); err != nil {
 		t.Fatal(err)

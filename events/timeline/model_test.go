@@ -2,11 +2,7 @@ package timeline_test
 
 import (
 	"bytes"
-	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,37 +13,17 @@ import (
 	"github.com/reroot-dev/reroot/events/journal"
 	"github.com/reroot-dev/reroot/events/timeline"
 	"github.com/reroot-dev/reroot/events/upgrade/upgradetest"
+	"github.com/reroot-dev/reroot/test/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write what the timelines look like now into testdata; commit it only if you understand the difference")
 
 // TestTimelines plays each script in testdata. A script holds comments (#), events ("> type field=value"), reports
 // ("~ of step state fraction detail"), notes ("! text") and frames ("= seconds since the last event"); below each
 // stands what the model says: its line, or the block.
 func TestTimelines(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p := player{t: t, model: timeline.New(upgradetest.Cluster), story: &upgradetest.Story{Upgrade: "up-1"}}
-			got := p.play(string(want))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("the timeline looks different (-want +got):\n%s", diff)
-			}
-		})
-	}
+	golden.Scripts(t, "testdata", func(t *testing.T, script string) string {
+		p := player{t: t, model: timeline.New(upgradetest.Cluster), story: &upgradetest.Story{Upgrade: "up-1"}}
+		return p.play(script)
+	})
 }
 
 // width of the frames.
@@ -74,7 +50,7 @@ func (p *player) play(script string) string {
 		fmt.Fprintln(&p.out, line)
 		switch words[0] {
 		case ">":
-			p.event(words[1], words[2:])
+			p.event(words[1:])
 			p.show(p.model.Line())
 		case "~":
 			p.report(words[1:])
@@ -99,17 +75,8 @@ func (p *player) show(lines ...string) {
 	}
 }
 
-func (p *player) event(short string, fields []string) {
-	over := map[string]any{}
-	for _, f := range fields {
-		name, v, _ := strings.Cut(f, "=")
-		var value any
-		if err := json.Unmarshal([]byte(v), &value); err != nil {
-			value = v
-		}
-		over[name] = value
-	}
-	e := p.story.Tell(p.model.State(), events.Expand(short), over)
+func (p *player) event(words []string) {
+	e := p.story.Say(p.model.State(), words)
 	if err := p.model.Event(journal.Record{Event: e, Hash: "h" + e.ID()}); err != nil {
 		p.t.Fatal(err)
 	}

@@ -2,50 +2,20 @@ package upgrade_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/upgrade"
 	"github.com/reroot-dev/reroot/events/upgrade/upgradetest"
+	"github.com/reroot-dev/reroot/test/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write what the scenarios say now into testdata; commit it only if you understand the difference")
 
 // TestScenarios tells each history in testdata and compares what the fold says after every event. A file holds
 // comments (#), events ("> type field=value …", value as JSON) and, below each event, the fold's answer.
-func TestScenarios(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scenarios: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := perform(t, string(want))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("the fold answers differently (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
+func TestScenarios(t *testing.T) { golden.Scripts(t, "testdata", perform) }
 
 func perform(t *testing.T, script string) string {
 	var out bytes.Buffer
@@ -68,20 +38,7 @@ func perform(t *testing.T, script string) string {
 }
 
 func take(t *testing.T, s upgrade.State, y *upgradetest.Story, words []string) (upgrade.State, string) {
-	over := map[string]any{}
-	for _, w := range words[1:] {
-		k, v, _ := strings.Cut(w, "=")
-		if k == "upgrade" {
-			y.Upgrade = v
-			continue
-		}
-		var value any
-		if err := json.Unmarshal([]byte(v), &value); err != nil {
-			value = v
-		}
-		over[k] = value
-	}
-	e := y.Tell(s, events.Expand(words[0]), over)
+	e := y.Say(s, words)
 	if p := events.Validate(e); p != nil {
 		t.Fatalf("%v: the scenario's event is invalid: %v", words, p)
 	}

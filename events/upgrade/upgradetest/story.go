@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -35,6 +36,25 @@ func hex64(digit string) (s string) {
 type Story struct {
 	Upgrade string // id of the upgrade that the next events belong to
 	Told    int    // events so far
+}
+
+// Say tells an event by a script's words: its short type, then fields as name=value, value as JSON or else as it is. The
+// field "upgrade" is none of the payload's: from here on the story is about that upgrade.
+func (y *Story) Say(s upgrade.State, words []string) event.Event {
+	over := map[string]any{}
+	for _, w := range words[1:] {
+		name, text, _ := strings.Cut(w, "=")
+		if name == "upgrade" {
+			y.Upgrade = text
+			continue
+		}
+		var value any
+		if err := json.Unmarshal([]byte(text), &value); err != nil {
+			value = text
+		}
+		over[name] = value
+	}
+	return y.Tell(s, events.Expand(words[0]), over)
 }
 
 // Tell builds the next event of type t with a plausible payload for the state, in which over replaces fields.

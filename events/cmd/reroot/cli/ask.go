@@ -39,7 +39,7 @@ func (a *app) ask(ctx context.Context, store journal.Store, cannot string, e eve
 		return r, err
 	case err != nil && limited.Err() != nil && ctx.Err() == nil:
 		return r, &Failure{Code: TimedOut, Cannot: cannot, Because: fmt.Sprintf("nothing has answered within %s", a.patience),
-			Do: "check that reroot-functions or reroot-node --solo runs; the request " + e.ID() + " stays in the inbox until then"}
+			Do: "check that reroot-functions or reroot-node with an embedded journal runs; the request " + e.ID() + " stays in the inbox until then"}
 	}
 	return r, err
 }

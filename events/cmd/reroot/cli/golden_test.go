@@ -1,40 +1,15 @@
 package cli_test
 
 import (
-	"flag"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/cmd/reroot/reasons"
 	"github.com/reroot-dev/reroot/events/upgrade/upgradetest"
+	"github.com/reroot-dev/reroot/test/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write what the commands print now into testdata; commit it only if you understand the difference")
-
-// golden compares what a command printed with testdata.
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	file = filepath.Join("testdata", file)
-	if *rewrite {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
-}
 
 // TestFinishedUpgrade reads one finished upgrade in every way.
 func TestFinishedUpgrade(t *testing.T) {
@@ -74,14 +49,14 @@ func TestFinishedUpgrade(t *testing.T) {
 		"dead-none-json":     "dead list -o json",
 		"redrive-none":       "dead redrive 3f2a",
 	} {
-		t.Run(name, func(t *testing.T) { golden(t, name+".txt", w.reroot(line).String()) })
+		t.Run(name, func(t *testing.T) { golden.Compare(t, name+".txt", w.reroot(line).String()) })
 	}
 	t.Run("export", func(t *testing.T) {
 		r := w.reroot("export")
 		if r.code != 0 || r.err != "" {
 			t.Errorf("%s", r)
 		}
-		golden(t, "history.ndjson", r.out)
+		golden.Compare(t, "history.ndjson", r.out)
 	})
 }
 
@@ -104,7 +79,7 @@ func TestFleet(t *testing.T) {
 		"fleet-wait-earlier":      "wait first --cluster edge-1 --for idle",
 		"fleet-wait-idle-timeout": "wait fails --cluster edge-2 --for idle --timeout 10ms",
 	} {
-		t.Run(name, func(t *testing.T) { golden(t, name+".txt", w.reroot(line).String()) })
+		t.Run(name, func(t *testing.T) { golden.Compare(t, name+".txt", w.reroot(line).String()) })
 	}
 }
 
@@ -121,7 +96,7 @@ func TestExplain(t *testing.T) {
 		"explain-nothing":    "explain reason Whim",
 		"explain-topic":      "explain life",
 	} {
-		t.Run(name, func(t *testing.T) { golden(t, name+".txt", w.reroot(line).String()) })
+		t.Run(name, func(t *testing.T) { golden.Compare(t, name+".txt", w.reroot(line).String()) })
 	}
 	t.Run("every event", func(t *testing.T) {
 		list := w.reroot("explain event").out

@@ -12,6 +12,7 @@ import (
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/journal"
 	"github.com/reroot-dev/reroot/events/upgrade/upgradetest"
+	"github.com/reroot-dev/reroot/test/golden"
 )
 
 const start = "start to-4-19-3 --cluster edge-1 --seed registry.example.com/okd/seed:4.19.3 --version 4.19.3"
@@ -28,7 +29,7 @@ func TestDryRun(t *testing.T) {
 		"event":         "start -f testdata/event.json",
 	} {
 		t.Run(name, func(t *testing.T) {
-			golden(t, "start-"+name+".txt", w.reroot(line+" --dry-run client").String())
+			golden.Compare(t, "start-"+name+".txt", w.reroot(line+" --dry-run client").String())
 		})
 	}
 }

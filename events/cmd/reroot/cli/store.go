@@ -42,13 +42,13 @@ func (a *app) dial(ctx context.Context) (journal.Store, error) {
 	}
 	nc, err := nats.Connect(a.server, options...)
 	if err != nil {
-		return nil, refuse(strings.TrimPrefix(err.Error(), "nats: "), "check --server ($REROOT_SERVER), --creds, and that reroot-functions or reroot-node --solo runs there")
+		return nil, refuse(strings.TrimPrefix(err.Error(), "nats: "), "check --server ($REROOT_SERVER), --creds, and that reroot-functions or reroot-node with an embedded journal runs there")
 	}
 	store, err := journal.Attach(ctx, nc)
 	switch {
 	case errors.Is(err, journal.ErrNoJournal):
 		nc.Close()
-		return nil, refuse("there is no journal on this server", "start reroot-functions or reroot-node --solo, which create it, or name another --server")
+		return nil, refuse("there is no journal on this server", "start reroot-functions or reroot-node with an embedded journal, which create it, or name another --server")
 	case err != nil:
 		nc.Close()
 		return nil, refuse(err.Error(), "check that the server runs JetStream and that these credentials may read the journal")

@@ -211,7 +211,7 @@ func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
 		return nil, &RefusedError{Stage: "plan", Problems: p.Problems}
 	}
 	needles := verify.OldSecrets(p)
-	made, problems, err := n.issue(ctx, p, keys, found.Kept(), needles)
+	made, problems, err := n.issue(ctx, p, keys, found, needles)
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +245,7 @@ func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
 }
 
 // issue makes the new material, and meanwhile searches all sites that will stay as they are for what must not be left.
-func (n *node) issue(ctx context.Context, p *plan.Plan, keys *forge.Forge, kept map[site.Ref]bool, needles *verify.Needles) (made *plan.Issued, left []plan.Problem, err error) {
+func (n *node) issue(ctx context.Context, p *plan.Plan, keys *forge.Forge, found *scan.Result, needles *verify.Needles) (made *plan.Issued, left []plan.Problem, err error) {
 	err = n.timed("issue", func() error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() (err error) {
@@ -253,7 +253,7 @@ func (n *node) issue(ctx context.Context, p *plan.Plan, keys *forge.Forge, kept 
 			return err
 		})
 		group.Go(func() (err error) {
-			left, err = verify.NoSecrets(ctx, n.sources(), kept, needles)
+			left, err = verify.NoSecrets(ctx, n.sources(), found.Kept(), found.Plain, needles)
 			return err
 		})
 		return group.Wait()

@@ -79,6 +79,8 @@ type Handler struct {
 	Text func(path string, text []byte) []splice.Edit
 	// Layer is shown each decoded document, outermost first.
 	Layer func(path string, content []byte)
+	// Opened is told that a layer's bytes do not stand as they are in what holds it: decompressed, decoded.
+	Opened func()
 	// Finding is told what was not understood.
 	Finding func(Finding)
 	// Passwords, in UTF-8, are tried on key stores.
@@ -147,6 +149,9 @@ func (c crawler) document(doc []byte, path string, depth int) ([]splice.Edit, er
 
 // inner handles a document that an outer layer holds.
 func (c crawler) inner(doc []byte, path string, depth int, lift splice.Lift) ([]splice.Edit, error) {
+	if c.h.Opened != nil {
+		c.h.Opened()
+	}
 	edits, err := c.document(doc, path, depth+1)
 	if err != nil || len(edits) == 0 {
 		return nil, err

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
@@ -16,13 +19,23 @@ import (
 
 // Stage returns the new content of every site that changes, not yet encrypted (see Seal). Nothing is written.
 func (p *Plan) Stage(made *Issued) ([]site.Change, error) {
+	rewritten := make([][]byte, len(p.scan.Sites))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, s := range p.scan.Sites {
+		group.Go(func() (err error) {
+			if rewritten[i], err = p.rewrite(made, s); err != nil {
+				return fmt.Errorf("cannot rewrite %s: %w", s.Ref, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
 	contents := rule.State{}
-	for _, s := range p.scan.Sites {
-		after, err := p.rewrite(made, s)
-		if err != nil {
-			return nil, fmt.Errorf("cannot rewrite %s: %w", s.Ref, err)
-		}
-		contents[s.Ref] = after
+	for i, s := range p.scan.Sites {
+		contents[s.Ref] = rewritten[i]
 	}
 	if err := mend(Stored(p.scan.Sites), contents); err != nil {
 		return nil, err

@@ -36,6 +36,7 @@ type Result struct {
 	Sites    []site.Site       // those that hold material or a name that is renamed, or are encrypted
 	Dropped  []site.Change     // those that will be deleted, unread
 	Names    map[site.Ref]bool // every site there is
+	Plain    map[site.Ref]bool // those in which nothing may change and nothing had to be decoded to read them
 	Bytes    int64
 	// Applied is where each rule and each kind of rename has something to do, by its name.
 	Applied map[string][]site.Ref
@@ -59,7 +60,7 @@ type Options struct {
 
 // Scan reads the sources. A site that cannot be understood is a finding, one that cannot be read an error.
 func Scan(ctx context.Context, sources []site.Source, options Options) (*Result, error) {
-	r := &Result{Graph: graph.New(), Names: map[site.Ref]bool{}, options: options, Applied: map[string][]site.Ref{}, ring: atrest.NewRing(), words: words{}}
+	r := &Result{Graph: graph.New(), Names: map[site.Ref]bool{}, Plain: map[site.Ref]bool{}, options: options, Applied: map[string][]site.Ref{}, ring: atrest.NewRing(), words: words{}}
 	r.Graph.Found = options.Found
 	for _, source := range sources {
 		if err := source.Walk(ctx, r.add); err != nil {
@@ -172,6 +173,7 @@ type sight struct {
 	findings []crawl.Finding
 	renamed  map[string]bool // kinds of rename that change something in it
 	locked   bool            // a key store in it stayed closed
+	opened   bool            // there are layers in it that were decoded
 	err      error
 }
 
@@ -205,6 +207,7 @@ func (r *Result) look(s site.Site) sight {
 			seen.findings = append(seen.findings, f)
 			seen.locked = seen.locked || f.Reason == crawl.Sealed
 		},
+		Opened:    func() { seen.opened = true },
 		Passwords: s.Passwords,
 	})
 	return seen
@@ -226,6 +229,7 @@ func (r *Result) keep(s site.Site, seen sight) error {
 	}
 	names := slices.AppendSeq(rule.Concerned(s.Content), maps.Keys(seen.renamed))
 	if len(names) == 0 && len(seen.leaves) == 0 && s.Original == nil && s.Envelope == nil {
+		r.Plain[s.Ref] = !seen.opened
 		return nil
 	}
 	r.Sites = append(r.Sites, s)

@@ -112,13 +112,18 @@ func (n *Needles) Find(text []byte) (owner pki.KeyID, found bool) {
 	return pki.KeyID{}, false
 }
 
-// NoSecrets reads all sites but those to be skipped and reports those that hold a needle in any layer.
-func NoSecrets(ctx context.Context, sources []site.Source, skip map[site.Ref]bool, needles *Needles) ([]plan.Problem, error) {
+// NoSecrets reads all sites but those to be skipped and reports those that hold a needle in any layer. Plain ones have no
+// layers that would have to be opened; nil is none.
+func NoSecrets(ctx context.Context, sources []site.Source, skip, plain map[site.Ref]bool, needles *Needles) ([]plan.Problem, error) {
 	var problems []plan.Problem
 	for _, source := range sources {
 		err := source.Walk(ctx, func(s site.Site) error {
 			if err := ctx.Err(); err != nil || skip[s.Ref] {
 				return err
+			}
+			if plain[s.Ref] {
+				needles.searchLayer(s.Ref, "", s.Content, &problems)
+				return nil
 			}
 			return needles.search(s.Ref, s.Content, &problems)
 		})
@@ -151,10 +156,12 @@ func NoSecretsStaged(before []site.Site, changes []site.Change, needles *Needles
 }
 
 func (n *Needles) search(ref site.Ref, content []byte, problems *[]plan.Problem) error {
-	_, err := crawl.Rewrite(content, crawl.Handler{Layer: func(path string, layer []byte) {
-		if owner, found := n.Find(layer); found {
-			*problems = append(*problems, plan.Problem{Where: ref.String() + path, What: fmt.Sprintf("still holds the private key %s in a form that is not understood", owner)})
-		}
-	}})
+	_, err := crawl.Rewrite(content, crawl.Handler{Layer: func(path string, layer []byte) { n.searchLayer(ref, path, layer, problems) }})
 	return err
+}
+
+func (n *Needles) searchLayer(ref site.Ref, path string, layer []byte, problems *[]plan.Problem) {
+	if owner, found := n.Find(layer); found {
+		*problems = append(*problems, plan.Problem{Where: ref.String() + path, What: fmt.Sprintf("still holds the private key %s in a form that is not understood", owner)})
+	}
 }

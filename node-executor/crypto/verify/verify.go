@@ -5,7 +5,10 @@ package verify
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
@@ -39,7 +42,9 @@ func Staged(p *plan.Plan, made *plan.Issued, before []site.Site, changes []site.
 		if changed, ok := becomes[s.Ref]; ok {
 			after[s.Ref] = changed
 		}
-		v.site(s, after[s.Ref])
+	}
+	for i, r := range readings(before, after) {
+		v.site(before[i].Ref, r)
 	}
 	v.mirrors(before, after)
 	v.agreements(before, after)
@@ -73,19 +78,40 @@ func leaves(doc []byte, passwords [][]byte) ([]crawl.Leaf, error) {
 	return found, err
 }
 
-func (v *verifier) site(before site.Site, after []byte) {
-	ref := before.Ref
-	old, err := leaves(before.Content, before.Passwords)
-	if err != nil {
-		v.problem(ref.String(), "cannot be read: %v", err)
+// reading is the material of a site, before and after.
+type reading struct {
+	old, renewed       []crawl.Leaf
+	oldErr, renewedErr error
+}
+
+// readings reads all sites, on all processors.
+func readings(before []site.Site, after rule.State) []reading {
+	read := make([]reading, len(before))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, s := range before {
+		group.Go(func() error {
+			r := &read[i]
+			r.old, r.oldErr = leaves(s.Content, s.Passwords)
+			r.renewed, r.renewedErr = leaves(after[s.Ref], s.Passwords)
+			return nil
+		})
+	}
+	_ = group.Wait() // what went wrong stands in the readings
+	return read
+}
+
+func (v *verifier) site(ref site.Ref, r reading) {
+	if r.oldErr != nil {
+		v.problem(ref.String(), "cannot be read: %v", r.oldErr)
 		return
 	}
-	renewed, err := leaves(after, before.Passwords)
-	if err != nil || len(old) != len(renewed) {
-		v.problem(ref.String(), "held %d pieces of material and now %d", len(old), len(renewed))
+	if r.renewedErr != nil || len(r.old) != len(r.renewed) {
+		v.problem(ref.String(), "held %d pieces of material and now %d", len(r.old), len(r.renewed))
 		return
 	}
-	for i, leaf := range old {
+	renewed := r.renewed
+	for i, leaf := range r.old {
 		v.after.Add(ref.String(), renewed[i])
 		want, err := v.plan.Replacement(v.made, leaf)
 		if want == nil {

@@ -2,10 +2,13 @@ package verify_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto"
+	"encoding/hex"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -231,7 +234,7 @@ func TestNoSecrets(t *testing.T) {
 	if err != nil || len(after) != 0 {
 		t.Errorf("got problems %v, %v with every change made", after, err)
 	}
-	before, err := verify.NoSecrets(context.Background(), []site.Source{s.tree}, nil, needles)
+	before, err := verify.NoSecrets(context.Background(), []site.Source{s.tree}, nil, nil, needles)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,6 +246,44 @@ func TestNoSecrets(t *testing.T) {
 		if !found["file:/etc/"+name] {
 			t.Errorf("the old key in %s was not found", name)
 		}
+	}
+}
+
+// A key in a form that nobody thought of is found in files that hold nothing else, compressed ones too.
+func TestNoSecretsWhereNothingChanges(t *testing.T) {
+	dir, key := t.TempDir(), cryptotest.EC(t)
+	hidden := hex.EncodeToString(pki.Secrets(key)[0])
+	var zipped bytes.Buffer
+	w := gzip.NewWriter(&zipped)
+	if _, err := w.Write([]byte("so to say " + hidden)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{"key": cryptotest.KeyPEM(key), "plain": "so to say " + hidden, "zipped": zipped.String(), "nothing": "so to say"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tree, err := files.New([]files.Root{{Host: dir, Node: "/etc"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := scan.Scan(context.Background(), []site.Source{tree}, scan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems, err := verify.NoSecrets(context.Background(), []site.Source{tree}, found.Kept(), found.Plain, verify.OldSecrets(plan.Decide(found, plan.Rules{})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var where []string
+	for _, p := range problems {
+		where = append(where, p.Where)
+	}
+	if want := []string{"file:/etc/plain", "file:/etc/zipped/gzip"}; !slices.Equal(where, want) {
+		t.Errorf("found old keys in %v, want %v", where, want)
 	}
 }
 

@@ -38,7 +38,7 @@ func (s *Site) renames(from Names) rename.Rules {
 			add(rename.Network, from.MachineNetworks[i], to.MachineNetworks[i])
 		}
 	}
-	rules = append(rules, proxyRenames(from.Proxy, to.Proxy)...)
+	rules = append(rules, rule.ProxyRenames(from.Proxy, to.Proxy)...)
 	ports := map[string]bool{} // rules must have different old names
 	port := func(old, renamed string) {
 		host, oldPort := split(old)
@@ -90,27 +90,4 @@ func split(hostPort string) (string, int) {
 		return "", 0
 	}
 	return host, n
-}
-
-// proxyRenames change the proxy's settings in the environment of workloads and services. Two settings of the seed that are equal and
-// become different cannot be told apart there; operators then set them, which takes a rollout.
-func proxyRenames(from, to rule.ProxySettings) rename.Rules {
-	settings := []struct{ kind, old, renamed string }{
-		{"proxy for HTTP", from.HTTP, to.HTTP}, {"proxy for HTTPS", from.HTTPS, to.HTTPS}, {"proxy exceptions", from.No, to.No},
-	}
-	var rules rename.Rules
-	for i, s := range settings {
-		if len(s.old) < rename.MinimumLength || s.renamed == "" || s.old == s.renamed {
-			continue
-		}
-		ambiguous, repeated := false, false
-		for j, other := range settings {
-			ambiguous = ambiguous || other.old == s.old && other.renamed != s.renamed
-			repeated = repeated || j < i && other.old == s.old
-		}
-		if !ambiguous && !repeated {
-			rules = append(rules, rename.Value(s.kind, s.old, s.renamed))
-		}
-	}
-	return rules
 }

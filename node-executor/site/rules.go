@@ -18,12 +18,9 @@ import (
 func (s *Site) Rules(from Names, now time.Time) (plan.Rules, error) {
 	rules := plan.Rules{
 		Renames: s.renames(from), Validity: plan.Extend, Now: now,
-		Own: plan.DefaultOwn, External: slices.Clone(plan.DefaultExternal), Unknown: plan.Refuse, Orphans: plan.Refuse,
+		Own: plan.DefaultOwn, External: plan.DefaultExternal, Unknown: plan.Refuse, Orphans: plan.Refuse,
 	}
 	rules.Changes = s.changes(from, len(rules.Renames) > 0)
-	for name := range s.Names.TrustBundles {
-		rules.External = append(rules.External, "etcd:/kubernetes.io/configmaps/openshift-config/"+name)
-	}
 	for _, signer := range s.Signers {
 		block, _ := pem.Decode(signer.Key)
 		if block == nil {

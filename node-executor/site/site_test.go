@@ -166,10 +166,6 @@ func TestRulesChange(t *testing.T) {
 			}
 		})
 	}
-	rules, err := full.Rules(seedNames(), now)
-	if err != nil || !slices.Contains(rules.External, "etcd:/kubernetes.io/configmaps/openshift-config/user-ca-bundle") {
-		t.Errorf("the site's trust bundle is not known to list authorities of others: %v", err)
-	}
 }
 
 func TestRulesKeep(t *testing.T) {

@@ -1,11 +1,16 @@
 package plan_test
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
@@ -135,6 +140,32 @@ func TestKeepKeyBySite(t *testing.T) {
 	rule.Site = ""
 	if p := decide(t, k, plan.Rules{KeepKeys: []plan.KeepKey{rule}, Unknown: plan.Keep}); len(p.Problems) != 0 {
 		t.Errorf("got problems %v: an older generation without a private key is not meant", p.Problems)
+	}
+}
+
+// The authorities of a bundle that the site gives are others', wherever that bundle was joined into another one.
+func TestGivenBundle(t *testing.T) {
+	theirs := cryptotest.Authority(t, "corporate", cryptotest.EC(t)).PEM()
+	bundle := func(pem string) string {
+		cm := &corev1.ConfigMap{Data: map[string]string{"ca-bundle.crt": pem}}
+		cm.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
+		var out bytes.Buffer
+		if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(cm, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	k := keys{"/kubernetes.io/configmaps/openshift-config/corporate": bundle("seed's, long enough"), "/kubernetes.io/configmaps/ns/joined": bundle("seed's, long enough\nand more")}
+	given := rule.TrustBundle("corporate", []byte("seed's, long enough\n"), []byte(theirs))
+	p := decide(t, k, plan.Rules{Changes: rule.Rules{given}})
+	if len(p.Problems) != 0 {
+		t.Fatalf("got problems %v", p.Problems)
+	}
+	if a := p.Applications()[0]; a.Rule != given.Name || len(a.Sites) != 2 {
+		t.Errorf("got %v, want the rule at both", a)
+	}
+	if got := action(p, "corporate"); got != plan.Kept {
+		t.Errorf("the authority's key: %s, want it kept", got)
 	}
 }
 

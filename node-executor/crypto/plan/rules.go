@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -148,6 +149,11 @@ func (r *Rules) isOwn(commonName string) bool {
 }
 
 func (r *Rules) isExternal(siteName string) bool {
+	for _, c := range r.Changes {
+		if slices.Contains(c.External, siteName) {
+			return true
+		}
+	}
 	for _, external := range r.External {
 		if siteName == external || strings.HasSuffix(external, "/") && strings.HasPrefix(siteName, external) {
 			return true

@@ -32,6 +32,8 @@ type Rule struct {
 	Why string
 	// Places are where it acts.
 	Places []Place
+	// External are names of sites that list authorities of others since the rule gave them its value.
+	External []string
 	// Required makes it a problem that none of the places exists.
 	Required bool
 }

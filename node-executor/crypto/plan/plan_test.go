@@ -3,12 +3,19 @@ package plan_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -143,19 +150,84 @@ func TestKeepKeyBySite(t *testing.T) {
 	}
 }
 
+func stored(t *testing.T, group schema.GroupVersion, kind string, object runtime.Object) string {
+	t.Helper()
+	object.GetObjectKind().SetGroupVersionKind(group.WithKind(kind))
+	var out bytes.Buffer
+	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(object, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func bundle(t *testing.T, pem string) string {
+	return stored(t, corev1.SchemeGroupVersion, "ConfigMap", &corev1.ConfigMap{Data: map[string]string{"ca-bundle.crt": pem}})
+}
+
+// staged returns what a key becomes.
+func staged(t *testing.T, k keys, rules plan.Rules, key string) string {
+	t.Helper()
+	p := decide(t, k, rules)
+	if len(p.Problems) != 0 {
+		t.Fatalf("got problems %v", p.Problems)
+	}
+	made, err := p.Issue(t.Context(), pki.Generate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes, err := p.Stage(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range changes {
+		if c.Name == key {
+			return string(c.After)
+		}
+	}
+	return k[key]
+}
+
+// The seed's names may be words of the site's values.
+func TestGivenValueIsNotRenamed(t *testing.T) {
+	const key = "/kubernetes.io/configmaps/kube-system/cluster-config-v1"
+	seed := stored(t, corev1.SchemeGroupVersion, "ConfigMap", &corev1.ConfigMap{Data: map[string]string{"install-config": "name: node", "other": "node"}})
+	got := staged(t, keys{key: seed}, plan.Rules{
+		Renames: rename.Rules{rename.Hostname("node", "my-node")}, Changes: rule.Rules{rule.InstallConfig([]byte("name: my-node"))},
+	}, key)
+	want := stored(t, corev1.SchemeGroupVersion, "ConfigMap", &corev1.ConfigMap{Data: map[string]string{"install-config": "name: my-node", "other": "my-node"}})
+	if got != want {
+		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+}
+
+// A workload's digest of a bundle that a rule gives follows it, as it does one that is issued.
+func TestDigestOfGivenValue(t *testing.T) {
+	digest := func(pem string) string {
+		sum := fnv.New32()
+		_ = json.NewEncoder(sum).Encode(map[string]string{"ca-bundle.crt": pem})
+		return base64.URLEncoding.EncodeToString(sum.Sum(nil))
+	}
+	deployment := func(digest string) string {
+		return stored(t, appsv1.SchemeGroupVersion, "Deployment", &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{
+			Annotations: map[string]string{"operator.openshift.io/dep-ns.joined.configmap": digest},
+		}}}})
+	}
+	const key = "/kubernetes.io/deployments/ns/apiserver"
+	k := keys{
+		"/kubernetes.io/configmaps/openshift-config/corporate": bundle(t, "the seed's authorities"),
+		"/kubernetes.io/configmaps/ns/joined":                  bundle(t, "the seed's authorities\nand the system's"),
+		key:                                                    deployment(digest("the seed's authorities\nand the system's")),
+	}
+	given := rule.TrustBundle("corporate", []byte("the seed's authorities"), []byte("the site's"))
+	if got, want := staged(t, k, plan.Rules{Changes: rule.Rules{given}}, key), deployment(digest("the site's\nand the system's")); got != want {
+		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+}
+
 // The authorities of a bundle that the site gives are others', wherever that bundle was joined into another one.
 func TestGivenBundle(t *testing.T) {
 	theirs := cryptotest.Authority(t, "corporate", cryptotest.EC(t)).PEM()
-	bundle := func(pem string) string {
-		cm := &corev1.ConfigMap{Data: map[string]string{"ca-bundle.crt": pem}}
-		cm.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
-		var out bytes.Buffer
-		if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(cm, &out); err != nil {
-			t.Fatal(err)
-		}
-		return out.String()
-	}
-	k := keys{"/kubernetes.io/configmaps/openshift-config/corporate": bundle("seed's, long enough"), "/kubernetes.io/configmaps/ns/joined": bundle("seed's, long enough\nand more")}
+	k := keys{"/kubernetes.io/configmaps/openshift-config/corporate": bundle(t, "seed's, long enough"), "/kubernetes.io/configmaps/ns/joined": bundle(t, "seed's, long enough\nand more")}
 	given := rule.TrustBundle("corporate", []byte("seed's, long enough\n"), []byte(theirs))
 	p := decide(t, k, plan.Rules{Changes: rule.Rules{given}})
 	if len(p.Problems) != 0 {

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
@@ -101,11 +102,21 @@ func Drop(name, why string, patterns ...string) Rule {
 // prefix is where OpenShift's API servers keep the objects of Kubernetes and custom resources.
 const prefix = "/kubernetes.io/"
 
-// keys matches keys of etcd below the prefix by patterns of path.Match.
+// keys matches keys of etcd below the prefix by patterns of path.Match. There may be a hundred thousand keys, so what precedes
+// a pattern's first star is compared first.
 func keys(patterns ...string) func(site.Ref) bool {
+	type compiled struct{ literal, whole string }
+	var all []compiled
+	for _, pattern := range patterns {
+		literal, _, _ := strings.Cut(prefix+pattern, "*")
+		all = append(all, compiled{literal, prefix + pattern})
+	}
 	return func(ref site.Ref) bool {
-		return ref.Store == site.Etcd && slices.ContainsFunc(patterns, func(pattern string) bool {
-			ok, err := path.Match(prefix+pattern, ref.Name)
+		return ref.Store == site.Etcd && slices.ContainsFunc(all, func(c compiled) bool {
+			if !strings.HasPrefix(ref.Name, c.literal) {
+				return false
+			}
+			ok, err := path.Match(c.whole, ref.Name)
 			return err == nil && ok
 		})
 	}

@@ -129,7 +129,7 @@ func TestRecert(t *testing.T) {
 func TestRecertRefuses(t *testing.T) {
 	for option, value := range map[string]string{
 		"ip_change_only": "true", "postprocess_only": "true", "kube_encryption_config": "{}", "openshift_encryption_config": "{}",
-		"oauth_encryption_config": "{}", "regenerate_server_ssh_keys": "/root/.ssh", "machine_network_cidr": "10.0.0.0/24",
+		"oauth_encryption_config": "{}", "regenerate_server_ssh_keys": "/root/.ssh",
 	} {
 		t.Run(option, func(t *testing.T) {
 			_, err := load(t, "crypto_dirs: [/kubernetes]\n"+option+": "+value+"\n")
@@ -225,6 +225,10 @@ func TestLearn(t *testing.T) {
 			"minions/seed-node": stored(t, "Node", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "seed-node"}, Status: corev1.NodeStatus{
 				Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "seed-node"}, {Type: corev1.NodeInternalIP, Address: "192.0.2.10"}},
 			}}),
+			"config.openshift.io/proxies/cluster": `{"status":{"httpProxy":"http://seed:1","noProxy":".svc,seed"}}`,
+			"configmaps/kube-system/cluster-config-v1": stored(t, "ConfigMap", &corev1.ConfigMap{Data: map[string]string{
+				"install-config": "networking: {machineNetwork: [{cidr: 192.0.2.0/24}]}",
+			}}),
 			"configmaps/openshift-config/user-ca-bundle": stored(t, "ConfigMap", &corev1.ConfigMap{Data: map[string]string{"ca-bundle.crt": "the seed's"}}),
 		} {
 			if _, err := client.Put(ctx, "/kubernetes.io/"+key, value); err != nil {
@@ -252,6 +256,24 @@ values: {trustBundles: {user-ca-bundle: %s}}`, write(t, "bundle", "ours")))
 			}
 			if diff := cmp.Diff([]string{"trust bundle user-ca-bundle"}, names(rules)); diff != "" {
 				t.Error(diff)
+			}
+		})
+		t.Run("proxy and machine networks", func(t *testing.T) {
+			rules, err := learn("values: {proxy: {status: {http: 'http://p:2', noProxy: '.svc,edge'}}}")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := rules.Renames.Apply("HTTP_PROXY=http://seed:1 NO_PROXY=.svc,seed"); got != "HTTP_PROXY=http://p:2 NO_PROXY=.svc,edge" {
+				t.Errorf("got %q", got)
+			}
+			recert := func(networks string) (plan.Rules, error) {
+				return mustLoad(t, "etcd_endpoint: x\ncrypto_dirs: [/kubernetes]\nmachine_network_cidr: "+networks+"\n").Config(nil, "").Learn(ctx, client)
+			}
+			if rules, err = recert("198.51.100.0/24"); err != nil || rules.Renames.Apply("192.0.2.0/24") != "198.51.100.0/24" {
+				t.Errorf("got %v, %v", rules.Renames, err)
+			}
+			if _, err := recert("[198.51.100.0/24, 'fd00::/64']"); err == nil || !strings.Contains(err.Error(), "has 1 machine networks, 2 are given") {
+				t.Errorf("got error %v", err)
 			}
 		})
 		t.Run("what is called so already", func(t *testing.T) {

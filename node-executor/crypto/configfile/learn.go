@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
+	"github.com/reroot-dev/reroot/node-executor/crypto/jsonfield"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
@@ -30,6 +31,8 @@ const (
 	dnsKey            = "/kubernetes.io/config.openshift.io/dnses/cluster"
 	nodePrefix        = "/kubernetes.io/minions/"
 	bundlePrefix      = "/kubernetes.io/configmaps/openshift-config/"
+	installConfigKey  = "/kubernetes.io/configmaps/kube-system/cluster-config-v1"
+	proxyKey          = "/kubernetes.io/config.openshift.io/proxies/cluster"
 )
 
 // Names are what a cluster and its node are called.
@@ -120,7 +123,45 @@ func (s *Settings) renames(ctx context.Context, cluster clientv3.KV) (rename.Rul
 	for _, old := range slices.Sorted(maps.Keys(s.target.Networks)) {
 		add(rename.Network, s.target.Networks[old], func() (string, error) { return old, nil })
 	}
+	if len(s.machineNetworks) > 0 {
+		networks, err := machineNetworks(ctx, cluster)
+		if err == nil && len(networks) != len(s.machineNetworks) {
+			err = fmt.Errorf("the cluster has %d machine networks, %d are given", len(networks), len(s.machineNetworks))
+		}
+		for i := range min(len(networks), len(s.machineNetworks)) {
+			add(rename.Network, s.machineNetworks[i], func() (string, error) { return networks[i], nil })
+		}
+		problems = append(problems, err)
+	}
+	if s.proxy != nil {
+		old, err := proxyStatus(ctx, cluster)
+		rules, problems = append(rules, rule.ProxyRenames(old, *s.proxy)...), append(problems, err)
+	}
 	return rules, errors.Join(problems...)
+}
+
+// machineNetworks reads the networks of the install-config.
+func machineNetworks(ctx context.Context, cluster clientv3.KV) ([]string, error) {
+	text, err := entry(ctx, cluster, installConfigKey, "data[install-config]")
+	if err != nil {
+		return nil, err
+	}
+	return rule.MachineNetworks(text)
+}
+
+// proxyStatus reads how programs of the cluster reach the outside.
+func proxyStatus(ctx context.Context, cluster clientv3.KV) (rule.ProxySettings, error) {
+	value, err := get(ctx, cluster, proxyKey)
+	if err != nil || value == nil {
+		return rule.ProxySettings{}, err
+	}
+	fields, err := jsonfield.Parse(value)
+	if err != nil {
+		return rule.ProxySettings{}, fmt.Errorf("cannot read %s: %w", proxyKey, err)
+	}
+	return rule.ProxySettings{
+		HTTP: fields["/status/httpProxy"].Text, HTTPS: fields["/status/httpsProxy"].Text, No: fields["/status/noProxy"].Text,
+	}, nil
 }
 
 func get(ctx context.Context, cluster clientv3.KV, key string) ([]byte, error) {

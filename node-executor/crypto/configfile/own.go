@@ -255,6 +255,7 @@ func (v Values) into(s *Settings) error {
 	}
 	if v.Proxy != nil {
 		s.rules.Changes = append(s.rules.Changes, rule.Proxy(v.Proxy.Spec, v.Proxy.Status))
+		s.proxy = &v.Proxy.Status
 	}
 	return errors.Join(problems...)
 }

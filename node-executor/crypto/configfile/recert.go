@@ -140,8 +140,6 @@ func (f *recertFile) refuse() error {
 		{f.OAuthEncryption != nil, givenEncryption("oauth_encryption_config")},
 		{f.ServerSSHKeys != "" && onNode(f.ServerSSHKeys) != "/etc/ssh", RefusedError{"regenerate_server_ssh_keys", "the keys of the SSH server are in /etc/ssh only",
 			"give /ssh or /etc/ssh"}},
-		{len(f.MachineNetworkCIDR) > 0, RefusedError{"machine_network_cidr", "it does not say which network it replaces",
-			"write a file of our own kind with cluster.networks: {OLD: NEW}"}},
 	} {
 		if r.asked {
 			return &r.RefusedError
@@ -286,8 +284,10 @@ func (f *recertFile) values(s *Settings) error {
 		if len(p) != 6 {
 			return fmt.Errorf("cannot take option proxy: it has %d parts, not 6", len(p))
 		}
-		add(rule.Proxy(rule.ProxySettings{HTTP: p[0], HTTPS: p[1], No: p[2]}, rule.ProxySettings{HTTP: p[3], HTTPS: p[4], No: p[5]}))
+		s.proxy = &rule.ProxySettings{HTTP: p[3], HTTPS: p[4], No: p[5]}
+		add(rule.Proxy(rule.ProxySettings{HTTP: p[0], HTTPS: p[1], No: p[2]}, *s.proxy))
 	}
+	s.machineNetworks = f.MachineNetworkCIDR
 	if f.ClusterRename != "" || f.Hostname != "" {
 		add(rule.Renamed())
 	}

@@ -1,5 +1,12 @@
 package rule
 
+import (
+	"errors"
+	"fmt"
+
+	"sigs.k8s.io/yaml"
+)
+
 // InstallConfig gives the cluster its own install-config, YAML. It says the cluster's name and base domain apart, which no
 // renaming can.
 func InstallConfig(value []byte) Rule {
@@ -11,4 +18,26 @@ func InstallConfig(value []byte) Rule {
 			dataOf("configmaps/openshift-etcd/cluster-config-v1", "install-config", value),
 		},
 	}
+}
+
+// MachineNetworks are the networks of an install-config in CIDR notation. Errors do not quote it: it may hold credentials.
+func MachineNetworks(installConfig []byte) ([]string, error) {
+	var config struct {
+		Networking struct {
+			MachineNetwork []struct {
+				CIDR string `json:"cidr"`
+			} `json:"machineNetwork"`
+		} `json:"networking"`
+	}
+	if err := yaml.Unmarshal(installConfig, &config); err != nil {
+		return nil, errors.New("install-config is malformed")
+	}
+	var networks []string
+	for i, n := range config.Networking.MachineNetwork {
+		if n.CIDR == "" {
+			return nil, fmt.Errorf("machine network %d of install-config has no cidr", i)
+		}
+		networks = append(networks, n.CIDR)
+	}
+	return networks, nil
 }

@@ -4,9 +4,9 @@ import "github.com/reroot-dev/reroot/node-executor/crypto/rename"
 
 // ProxySettings are how a cluster reaches the outside; any may be empty.
 type ProxySettings struct {
-	HTTP  string `json:"http,omitempty"`  // URL
-	HTTPS string `json:"https,omitempty"` // URL
-	No    string `json:"no,omitempty"`    // names, addresses and networks, separated by commas
+	HTTP  string `json:"http,omitempty"`    // URL
+	HTTPS string `json:"https,omitempty"`   // URL
+	No    string `json:"noProxy,omitempty"` // names, addresses and networks, separated by commas
 }
 
 func (p ProxySettings) members(of string) map[string]string {

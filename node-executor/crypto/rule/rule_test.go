@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"slices"
 	"strings"
 	"testing"
 
@@ -206,5 +207,28 @@ func TestCheck(t *testing.T) {
 	}
 	if err := (rule.Rules{rule.Kubeadmin(nil), rule.Kubeadmin([]byte("x"))}).Check(); err == nil {
 		t.Error("two rules for one thing were accepted")
+	}
+}
+
+func TestMachineNetworks(t *testing.T) {
+	for _, test := range []struct {
+		name, text string
+		want       []string
+		err        string
+	}{
+		{"two", "networking:\n  machineNetwork:\n  - cidr: 192.0.2.0/24\n  - cidr: 2001:db8::/64\n", []string{"192.0.2.0/24", "2001:db8::/64"}, ""},
+		{"none", "metadata: {name: a}\n", nil, ""},
+		{"unnamed", "networking: {machineNetwork: [{}]}", nil, "machine network 0"},
+		{"malformed", "pullSecret: [secret", nil, "malformed"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := rule.MachineNetworks([]byte(test.text))
+			if !slices.Equal(got, test.want) || (err == nil) != (test.err == "") {
+				t.Fatalf("got %v, %v", got, err)
+			}
+			if err != nil && (!strings.Contains(err.Error(), test.err) || strings.Contains(err.Error(), "secret")) {
+				t.Errorf("got error %v", err)
+			}
+		})
 	}
 }

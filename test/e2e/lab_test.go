@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -216,18 +217,23 @@ func (l *lab) verify() {
 	l.sound()
 }
 
-// sound checks that the history is whole: the chain holds, nothing was parked.
+// sound checks that the history is whole: the chain holds, nothing was parked. A journal that is away is tried again.
 func (l *lab) sound() {
 	l.Helper()
-	s, err := journal.Fold(l.Context(), l.store, l.w.Record.Cluster, 0)
-	if err != nil {
-		l.Error(err)
-	} else if s.Sequence < l.state.Sequence {
+	var s upgrade.State
+	var parked []journal.Parked
+	l.eventually("the history is read", func(ctx context.Context) error {
+		var err error
+		if s, err = journal.Fold(ctx, l.store, l.w.Record.Cluster, 0); err == nil {
+			parked, err = l.store.Parked(ctx, l.w.Record.Cluster)
+		}
+		if broken := (*events.ChainError)(nil); errors.As(err, &broken) {
+			l.Fatal(err)
+		}
+		return err
+	})
+	if s.Sequence < l.state.Sequence {
 		l.Errorf("the history ends at %d, but %d was read", s.Sequence, l.state.Sequence)
-	}
-	parked, err := l.store.Parked(l.Context(), l.w.Record.Cluster)
-	if err != nil {
-		l.Error(err)
 	}
 	for _, p := range parked {
 		l.Errorf("parked: %s by %s: %s: %s", p.Event, p.Origin, p.Reason, p.Detail)

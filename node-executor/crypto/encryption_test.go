@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -54,7 +55,7 @@ func newEncryptedCluster(t *testing.T) *encryptedCluster {
 	nested := "# of the aggregated servers\nkind: EncryptionConfiguration\nresources:\n- resources: [routes]\n  providers:\n" +
 		"  - aesgcm:\n      keys:\n      - name: \"1\"\n        secret: " + b64(e.gcm) + "\n  - secretbox:\n      keys:\n      - secret: '" + b64(e.box) + "'\n        name: \"1\"\n"
 	secret := func(data map[string][]byte) string {
-		return stored(t, "Secret", &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Data: data})
+		return cryptotest.Stored(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Data: data})
 	}
 	e.content = map[string]string{
 		operatorKey:  secret(map[string][]byte{"encryption.apiserver.operator.openshift.io-key": e.kube}),
@@ -64,7 +65,7 @@ func newEncryptedCluster(t *testing.T) *encryptedCluster {
 		routeKey:     `{"kind":"Route","spec":{"tls":{"key":"` + strings.ReplaceAll(e.tree["pki/tls.key"], "\n", `\n`) + `"}}}`,
 		oauthKey:     `{"kind":"OAuthClient"}`,
 		movedKey:     `{"kind":"OAuthClient","metadata":{"name":"sno-seed"}}`,
-		bystanderKey: stored(t, "ConfigMap", &corev1.ConfigMap{Data: map[string]string{"words": "in plain"}}),
+		bystanderKey: cryptotest.Stored(t, &corev1.ConfigMap{Data: map[string]string{"words": "in plain"}}),
 	}
 	cbc := atrest.Envelope{Mode: atrest.CBC, Name: "1", Key: atrest.IDOf(e.kube)}
 	gcm := atrest.Envelope{Mode: atrest.GCM, Name: "1", Key: atrest.IDOf(e.gcm)}
@@ -123,12 +124,20 @@ func keysOf(t *testing.T, configuration string) (keys [][]byte) {
 func TestEncryptionAtRest(t *testing.T) {
 	e := newEncryptedCluster(t)
 	config, dir, data := e.write(t, plan.Rules{Renames: rename.Rules{rename.Hostname("sno-seed", "sno-target")}}, nil)
+	p, err := crypto.Prepare(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	preview, err := json.Marshal(crypto.NewPreview(p))
+	if err != nil || strings.Count(string(preview), `"kind":"256 bits"`) != 2 || strings.Count(string(preview), `"kind":"128 bits"`) != 1 || strings.Contains(string(preview), b64(e.kube)) {
+		t.Errorf("got preview %s, error %v", preview, err)
+	}
 	summary, err := crypto.Regenerate(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if summary.EncryptionKeys != 3 || summary.Sites["etcd"] != 8 {
-		t.Errorf("got %d encryption keys and %d changes in etcd, want 3 and 8: seven encrypted values, one of them moved", summary.EncryptionKeys, summary.Sites["etcd"])
+	if summary.EncryptionKeys[plan.Fresh] != 3 || summary.Sites["etcd"] != 8 {
+		t.Errorf("got %d encryption keys and %d changes in etcd, want 3 and 8: seven encrypted values, one of them moved", summary.EncryptionKeys[plan.Fresh], summary.Sites["etcd"])
 	}
 	files := read(t, dir)
 	e.consistent(t, files)

@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -30,22 +29,6 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/crypto/verify"
 )
-
-// stored encodes an object of the core group as the API server stores it.
-func stored(t testing.TB, kind string, object runtime.Object) string {
-	t.Helper()
-	return storedAs(t, corev1.SchemeGroupVersion, kind, object)
-}
-
-func storedAs(t testing.TB, group schema.GroupVersion, kind string, object runtime.Object) string {
-	t.Helper()
-	object.GetObjectKind().SetGroupVersionKind(group.WithKind(kind))
-	var out bytes.Buffer
-	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(object, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
-}
 
 // decoded reads what stored wrote.
 func decoded[T runtime.Object](t testing.TB, value string, into T) T {
@@ -101,18 +84,18 @@ func (s small) objects(t testing.TB) map[string]string {
 	b64 := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name, Namespace: "ns"} }
 	return map[string]string{
-		tlsKey: stored(t, "Secret", &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "tls", Annotations: map[string]string{
+		tlsKey: cryptotest.Stored(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "tls", Annotations: map[string]string{
 			notBefore: cryptotest.Begin.Format(time.RFC3339), notAfter: cryptotest.End.Format(time.RFC3339), "other": "2026-01-02T03:04:05Z",
 		}}, Data: map[string][]byte{
 			"tls.crt": []byte(s.tree["pki/tls.crt"]), "tls.key": []byte(s.tree["pki/tls.key"]), "other": {0, 1, 2, 255},
 		}}),
-		tokenKey: stored(t, "Secret", &corev1.Secret{ObjectMeta: meta("sa-token"), Data: map[string][]byte{
+		tokenKey: cryptotest.Stored(t, &corev1.Secret{ObjectMeta: meta("sa-token"), Data: map[string][]byte{
 			"token": []byte(s.tree["sa/token"]), "ca.crt": []byte(s.tree["pki/ca.crt"]),
 		}}),
-		bundleKey: stored(t, "ConfigMap", &corev1.ConfigMap{ObjectMeta: meta("bundle"), Data: map[string]string{
+		bundleKey: cryptotest.Stored(t, &corev1.ConfigMap{ObjectMeta: meta("bundle"), Data: map[string]string{
 			"ca-bundle.crt": s.tree["pki/bundle.pem"],
 		}, BinaryData: map[string][]byte{"bundle.gz": []byte(gzipped(t, s.tree["pki/bundle.pem"]))}}),
-		kubeconfigKey: stored(t, "ConfigMap", &corev1.ConfigMap{ObjectMeta: meta("kubeconfig"), Data: map[string]string{
+		kubeconfigKey: cryptotest.Stored(t, &corev1.ConfigMap{ObjectMeta: meta("kubeconfig"), Data: map[string]string{
 			"kubeconfig": handwritten(s.tree),
 		}}),
 		machineKey: `{"apiVersion":"machineconfiguration.openshift.io/v1","kind":"MachineConfig",  "spec":{"config":{"storage":{"files":[` +
@@ -120,9 +103,9 @@ func (s small) objects(t testing.TB) map[string]string {
 			`{"path":"/b","contents":{"source":"data:,` + percent(s.tree["pki/ca.crt"]) + `"}},` +
 			`{"path":"/c","contents":{"compression":"gzip","source":"data:;base64,` + b64(gzipped(t, s.tree["pki/ca.crt"])) + `"}},` +
 			`{"path":"/d","contents":{"inline":"` + strings.ReplaceAll(s.tree["pki/ca.crt"], "\n", `\n`) + `"}}]}}}}`,
-		nodeKey:      stored(t, "Node", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "sno-seed", Labels: map[string]string{"kubernetes.io/hostname": "sno-seed"}}}),
-		kubeadminKey: stored(t, "Secret", &corev1.Secret{ObjectMeta: meta("kubeadmin"), Data: map[string][]byte{"kubeadmin": []byte("hash of the seed's password")}}),
-		bystanderKey: stored(t, "ConfigMap", &corev1.ConfigMap{ObjectMeta: meta("bystander"), Data: map[string]string{
+		nodeKey:      cryptotest.Stored(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "sno-seed", Labels: map[string]string{"kubernetes.io/hostname": "sno-seed"}}}),
+		kubeadminKey: cryptotest.Stored(t, &corev1.Secret{ObjectMeta: meta("kubeadmin"), Data: map[string][]byte{"kubeadmin": []byte("hash of the seed's password")}}),
+		bystanderKey: cryptotest.Stored(t, &corev1.ConfigMap{ObjectMeta: meta("bystander"), Data: map[string]string{
 			"words": "nothing to see in here",
 		}}),
 	}

@@ -29,7 +29,7 @@ type nested struct {
 }
 
 func inSecret(t *testing.T, name, value string) string {
-	return stored(t, "Secret", &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "b"}, Data: map[string][]byte{name: []byte(value)}})
+	return cryptotest.Stored(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "b"}, Data: map[string][]byte{name: []byte(value)}})
 }
 
 func quoted(t *testing.T, value any) string {
@@ -78,7 +78,7 @@ var nestings = []nested{
 		return `{"kind":"Route","spec":{"tls":` + quoted(t, map[string]string{"certificate": w["pki/tls.crt"], "key": w["pki/tls.key"], "caCertificate": w["pki/ca.crt"]}) + `}}`
 	}},
 	{"binary data of a config map", func(t *testing.T, w tree) string {
-		return stored(t, "ConfigMap", &corev1.ConfigMap{BinaryData: map[string][]byte{"ca": append([]byte("\xff\xfe"), w["pki/ca.crt"]...), "gz": []byte(gzipped(t, w["pki/ca.crt"]))}})
+		return cryptotest.Stored(t, &corev1.ConfigMap{BinaryData: map[string][]byte{"ca": append([]byte("\xff\xfe"), w["pki/ca.crt"]...), "gz": []byte(gzipped(t, w["pki/ca.crt"]))}})
 	}},
 	{".dockercfg, as JSON", func(t *testing.T, w tree) string {
 		return inSecret(t, ".dockercfg", quoted(t, map[string]any{"registry.svc:5000": map[string]string{"username": "u", "password": w["sa/token"], "auth": text64("u:" + w["sa/token"])}}))
@@ -90,7 +90,7 @@ var nestings = []nested{
 		return inSecret(t, "config.yaml", "tls:\n  ca: |  # trusted\n      "+strings.ReplaceAll(strings.TrimSpace(w["pki/ca.crt"]), "\n", "\n      ")+"\n  key: "+quoted(t, w["pki/tls.key"])+"\n")
 	}},
 	{"kubeconfig in YAML in a config map", func(t *testing.T, w tree) string {
-		return stored(t, "ConfigMap", &corev1.ConfigMap{Data: map[string]string{"x.yaml": "kubeconfig: |\n  " + strings.ReplaceAll(config(w), "\n", "\n  ") + "\n"}})
+		return cryptotest.Stored(t, &corev1.ConfigMap{Data: map[string]string{"x.yaml": "kubeconfig: |\n  " + strings.ReplaceAll(config(w), "\n", "\n  ") + "\n"}})
 	}},
 	{"kubeconfig in JSON in a secret", func(t *testing.T, w tree) string {
 		return inSecret(t, "x.json", quoted(t, map[string]string{"kubeconfig": config(w)}))
@@ -107,7 +107,7 @@ var nestings = []nested{
 	{"file of an unwatched name", func(t *testing.T, w tree) string { return "\n\n" + w["pki/tls.key"] + w["pki/tls.crt"] }},
 	{"issued certificate of a request", func(t *testing.T, w tree) string {
 		r := &certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "csr-1"}, Status: certificatesv1.CertificateSigningRequestStatus{Certificate: []byte(w["pki/tls.crt"])}}
-		return storedAs(t, certificatesv1.SchemeGroupVersion, "CertificateSigningRequest", r)
+		return cryptotest.Stored(t, r)
 	}},
 	{"certificate and key of OVN or Multus", func(t *testing.T, w tree) string {
 		return rewrap(w["pki/tls.crt"], 76, "\r\n") + strings.TrimSpace(w["pki/tls.key"])

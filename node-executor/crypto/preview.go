@@ -1,23 +1,28 @@
 package crypto
 
 import (
+	"fmt"
+
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 )
 
 // Preview is a plan as people and programs read it. It names keys, certificates and tokens by hashes and holds no secret.
 type Preview struct {
-	Keys         []Planned          `json:"keys"`
-	Certificates []Planned          `json:"certificates"`
-	Tokens       []Planned          `json:"tokens"`
-	Rules        []plan.Application `json:"rules"`
-	Notes        []plan.Problem     `json:"notes"`
-	Problems     []plan.Problem     `json:"problems"` // with any, nothing would be changed
+	Keys         []Planned `json:"keys"`
+	Certificates []Planned `json:"certificates"`
+	Tokens       []Planned `json:"tokens"`
+	// EncryptionKeys are those of encryption at rest.
+	EncryptionKeys []Planned `json:"encryptionKeys,omitempty"`
+
+	Rules    []plan.Application `json:"rules"`
+	Notes    []plan.Problem     `json:"notes"`
+	Problems []plan.Problem     `json:"problems"` // with any, nothing would be changed
 }
 
 // Planned is what would become of one piece of material.
 type Planned struct {
-	ID     string        `json:"id"`              // SHA-256: of a key's public half, of a certificate, of a token
+	ID     string        `json:"id"`              // SHA-256: of a key's public half, of a certificate, of a token, of an encryption key
 	Kind   string        `json:"kind"`            // algorithm
 	Names  []string      `json:"names,omitempty"` // common names
 	Action plan.Action   `json:"action"`
@@ -55,6 +60,11 @@ func NewPreview(p *plan.Plan) *Preview {
 			planned.Action = d.Action
 		}
 		v.Tokens = append(v.Tokens, planned)
+	}
+	for _, k := range g.SortedEncryptionKeys() {
+		v.EncryptionKeys = append(v.EncryptionKeys, Planned{
+			ID: k.ID.String(), Kind: fmt.Sprintf("%d bits", 8*len(k.Bytes)), Action: plan.Fresh, Why: "every cluster of the seed has it", Places: k.Places,
+		})
 	}
 	return v
 }

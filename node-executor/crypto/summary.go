@@ -16,8 +16,8 @@ type Summary struct {
 	Keys         map[plan.Action]int `json:"keys"`
 	Certificates map[plan.Action]int `json:"certificates"`
 	Tokens       map[plan.Action]int `json:"tokens"`
-	// EncryptionKeys counts the keys of encryption at rest, which are all replaced.
-	EncryptionKeys int `json:"encryptionKeys,omitempty"`
+	// EncryptionKeys counts the keys of encryption at rest.
+	EncryptionKeys map[plan.Action]int `json:"encryptionKeys,omitempty"`
 
 	// Rules counts the sites at which each named rule had something to do.
 	Rules map[string]int `json:"rules"`
@@ -67,7 +67,7 @@ func (e *RefusedError) Error() string {
 func summarise(p *plan.Plan, made *plan.Issued, changes []site.Change) *Summary {
 	s := &Summary{
 		Keys: map[plan.Action]int{}, Certificates: map[plan.Action]int{}, Tokens: map[plan.Action]int{},
-		Sites: map[site.Store]int{}, Rules: map[string]int{}, Notes: p.Notes, EncryptionKeys: len(made.EncryptionKeys),
+		Sites: map[site.Store]int{}, Rules: map[string]int{}, Notes: p.Notes, EncryptionKeys: map[plan.Action]int{},
 	}
 	for _, d := range p.Keys {
 		s.Keys[d.Action]++
@@ -84,6 +84,9 @@ func summarise(p *plan.Plan, made *plan.Issued, changes []site.Change) *Summary 
 	}
 	for _, d := range p.Tokens {
 		s.Tokens[d.Action]++
+	}
+	if n := len(made.EncryptionKeys); n > 0 {
+		s.EncryptionKeys[plan.Fresh] = n
 	}
 	for _, c := range changes {
 		s.Sites[c.Store]++

@@ -25,7 +25,7 @@ func printPreview(w io.Writer, p *crypto.Preview) error {
 	for _, section := range []struct {
 		what string
 		all  []crypto.Planned
-	}{{"key", p.Keys}, {"certificate", p.Certificates}, {"token", p.Tokens}} {
+	}{{"key", p.Keys}, {"certificate", p.Certificates}, {"token", p.Tokens}, {"encryption key", p.EncryptionKeys}} {
 		for _, m := range section.all {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", section.what, m.ID[:shortID], m.Kind, m.Action,
 				printable(strings.Join(m.Names, ", ")), printable(places(m.Places)), m.Why)
@@ -60,7 +60,7 @@ func printSummary(w io.Writer, s *crypto.Summary) error {
 	for _, section := range []struct {
 		what  string
 		count map[plan.Action]int
-	}{{"keys", s.Keys}, {"certificates", s.Certificates}, {"tokens", s.Tokens}} {
+	}{{"keys", s.Keys}, {"certificates", s.Certificates}, {"tokens", s.Tokens}, {"encryption keys", s.EncryptionKeys}} {
 		for _, action := range slices.Sorted(maps.Keys(section.count)) {
 			fmt.Fprintf(t, "%s\t%s\t%d\n", section.what, action, section.count[action])
 		}

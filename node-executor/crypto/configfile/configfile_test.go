@@ -121,7 +121,7 @@ func TestRecert(t *testing.T) {
 	if len(rules.KeepCertificates) != 2 || rules.KeepCertificates[0].Certificate.CommonName != "admin-kubeconfig-signer" {
 		t.Errorf("got kept certificates %v", rules.KeepCertificates)
 	}
-	if diff := cmp.Diff([]string{"SSH host keys", "pull secret", "install-config", "chrony", "kubeadmin", "proxy", "state of the old names", "leases"}, names(rules)); diff != "" {
+	if diff := cmp.Diff([]string{"SSH host keys", "pull secret", "install-config", "chrony", "kubeadmin", "proxy", "state of the old names", "leases", "logins"}, names(rules)); diff != "" {
 		t.Errorf("rules:\n%s", diff)
 	}
 }
@@ -254,7 +254,7 @@ values: {trustBundles: {user-ca-bundle: %s}}`, write(t, "bundle", "ours")))
 			if got := rules.Renames.Apply(text); len(rules.Renames) != len(want) || got != want.Apply(text) {
 				t.Errorf("got %q, want %q", got, want.Apply(text))
 			}
-			if diff := cmp.Diff([]string{"trust bundle user-ca-bundle"}, names(rules)); diff != "" {
+			if diff := cmp.Diff([]string{"logins", "trust bundle user-ca-bundle"}, names(rules)); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -53,6 +53,9 @@ type File struct {
 	Unknown plan.Policy `json:"unknown,omitempty"`
 	// Orphans are private keys with a certificate whose issuer's key is not here: refuse (default) or keep.
 	Orphans plan.Policy `json:"orphans,omitempty"`
+	// Unread is what may hold a private key and cannot be read, such as a key store without its password: refuse (default)
+	// or keep.
+	Unread plan.Policy `json:"unread,omitempty"`
 }
 
 // Etcd says where the key space is: in a data directory of a stopped etcd, or behind the endpoint of one that runs, which
@@ -123,7 +126,7 @@ func parseOwn(text []byte, now time.Time) (*Settings, error) {
 	s := &Settings{
 		Roots: roots(f.Node, f.Roots, f.Files), Skip: f.Skip, Journal: f.Journal, target: f.Cluster,
 		rules: plan.Rules{
-			Names: f.Names, Validity: f.Validity, Now: now, Own: f.Own, External: f.External, Unknown: f.Unknown, Orphans: f.Orphans,
+			Names: f.Names, Validity: f.Validity, Now: now, Own: f.Own, External: f.External, Unknown: f.Unknown, Orphans: f.Orphans, Unread: f.Unread,
 		},
 	}
 	if f.Summary != "" {
@@ -135,6 +138,7 @@ func parseOwn(text []byte, now time.Time) (*Settings, error) {
 	if f.External == nil {
 		s.rules.External = plan.DefaultExternal
 	}
+	s.rules.Changes = append(s.rules.Changes, rule.Logins())
 	if len(f.Drop) > 0 {
 		s.rules.Changes = append(s.rules.Changes, rule.Drop("drop", "the configuration says so", f.Drop...))
 	}
@@ -195,7 +199,7 @@ func (f *File) check() error {
 	default:
 		claim(false, "validity: %q is neither keep, extend nor force-expire", f.Validity)
 	}
-	for option, p := range map[string]plan.Policy{"unknown": f.Unknown, "orphans": f.Orphans} {
+	for option, p := range map[string]plan.Policy{"unknown": f.Unknown, "orphans": f.Orphans, "unread": f.Unread} {
 		claim(p == "" || p == plan.Refuse || p == plan.Keep || p == plan.Replace, "%s: %q is neither refuse, keep nor replace", option, p)
 	}
 	if f.Etcd != nil {

@@ -292,5 +292,6 @@ func (f *recertFile) values(s *Settings) error {
 		add(rule.Renamed())
 	}
 	add(rule.Leases())
+	add(rule.Logins())
 	return nil
 }

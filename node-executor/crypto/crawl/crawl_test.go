@@ -17,10 +17,6 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
@@ -42,16 +38,6 @@ func quoted(t testing.TB, text string) string {
 		t.Fatal(err)
 	}
 	return string(out)
-}
-
-func object(t testing.TB, group schema.GroupVersion, kind string, o runtime.Object) string {
-	t.Helper()
-	o.GetObjectKind().SetGroupVersionKind(group.WithKind(kind))
-	var out bytes.Buffer
-	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(o, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
 }
 
 // nestings are ways in which PEM stands somewhere, each with how it looks with the given block.
@@ -80,13 +66,13 @@ func nestings(t testing.TB) map[string]func(block string) string {
 		"gzip in base64": func(p string) string { return "x: " + b64(compressed("y: "+p)) },
 		"odd bytes":      func(p string) string { return "\xff\xfe\x00\n" + p + "\x80" },
 		"secret": func(p string) string {
-			return object(t, corev1.SchemeGroupVersion, "Secret", &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Data: map[string][]byte{"tls.crt": []byte(p)}, Type: "t"})
+			return cryptotest.Stored(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Data: map[string][]byte{"tls.crt": []byte(p)}, Type: "t"})
 		},
 		"annotation": func(p string) string {
-			return object(t, corev1.SchemeGroupVersion, "Secret", &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "a", Annotations: map[string]string{"x": `{"ca":` + quoted(t, p) + `}`}}})
+			return cryptotest.Stored(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "a", Annotations: map[string]string{"x": `{"ca":` + quoted(t, p) + `}`}}})
 		},
 		"webhook": func(p string) string {
-			return object(t, admissionv1.SchemeGroupVersion, "ValidatingWebhookConfiguration", &admissionv1.ValidatingWebhookConfiguration{Webhooks: []admissionv1.ValidatingWebhook{{Name: "w", ClientConfig: admissionv1.WebhookClientConfig{CABundle: []byte(p)}}}})
+			return cryptotest.Stored(t, &admissionv1.ValidatingWebhookConfiguration{Webhooks: []admissionv1.ValidatingWebhook{{Name: "w", ClientConfig: admissionv1.WebhookClientConfig{CABundle: []byte(p)}}}})
 		},
 		"route": func(p string) string {
 			r := &routev1.Route{ObjectMeta: metav1.ObjectMeta{Name: "r"}, Spec: routev1.RouteSpec{Host: "h", TLS: &routev1.TLSConfig{Termination: "edge", Certificate: p, CACertificate: p}}}
@@ -280,7 +266,7 @@ func lengthPrefixed(s string) string {
 // Of a container that cannot be written again, nothing is shown as if it could be replaced.
 func TestDamagedContainersShowNothing(t *testing.T) {
 	key := cryptotest.KeyPEM(cryptotest.EC(t))
-	secret := object(t, corev1.SchemeGroupVersion, "Secret", &corev1.Secret{Data: map[string][]byte{"tls.key": []byte(key)}})
+	secret := cryptotest.Stored(t, &corev1.Secret{Data: map[string][]byte{"tls.key": []byte(key)}})
 	for name, doc := range map[string]string{
 		"CBOR":     cborOf(t, []any{key, "end"}) + "more",
 		"protobuf": stored(t, "v1", "Secret", rawBytes(secret[len(secret)-len(key)-20:])),

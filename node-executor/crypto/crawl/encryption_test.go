@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
+	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 )
 
 func TestEncryptionKeys(t *testing.T) {
@@ -28,7 +29,7 @@ func TestEncryptionKeys(t *testing.T) {
 		},
 		"in base64": func(k []byte) string { return "x: " + b64([]byte(strings.Replace(config, b64(key), b64(k), 1))) + "\n" },
 		"of OpenShift": func(k []byte) string {
-			return object(t, corev1.SchemeGroupVersion, "Secret", &corev1.Secret{Data: map[string][]byte{"encryption.apiserver.operator.openshift.io-key": k}})
+			return cryptotest.Stored(t, &corev1.Secret{Data: map[string][]byte{"encryption.apiserver.operator.openshift.io-key": k}})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -52,9 +52,12 @@ func (c crawler) keyStore(doc []byte, path string) ([]splice.Edit, error) {
 
 // closed reports a key store or an entry of one: Sealed when a password might help.
 func (c crawler) closed(path, what string, err error) {
-	if errors.Is(err, keystore.ErrPassword) {
+	switch {
+	case errors.Is(err, keystore.ErrPassword):
 		c.finding(Sealed, path, what, true)
-	} else {
+	case errors.Is(err, keystore.ErrWork):
+		c.finding(TooDeep, path, what+" that would take too long to open", true)
+	default:
 		c.finding(Malformed, path, what+" of an unknown kind", true)
 	}
 }

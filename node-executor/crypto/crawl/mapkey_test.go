@@ -8,13 +8,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
+	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 )
 
 // The etcd operator keys its certificates by node: an entry that kept the old name would be missing under the new one.
 func TestMapKeysAreText(t *testing.T) {
 	made := func(node string) string {
-		return object(t, corev1.SchemeGroupVersion, "Secret", &corev1.Secret{
+		return cryptotest.Stored(t, &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Name: "etcd-all-certs", Labels: map[string]string{"node/" + node: "x"}},
 			Data:       map[string][]byte{"etcd-peer-" + node + ".crt": []byte("of " + node), "other": {1}},
 		})

@@ -40,7 +40,7 @@ type jks struct {
 	places   []jksPlace
 }
 
-func openJKS(doc, password []byte, others [][]byte) (*Store, error) {
+func openJKS(doc, password []byte, others [][]byte, _ *work) (*Store, error) {
 	j := &jks{doc: doc, password: utf16Of(password), others: others}
 	if len(doc) < 12+sha1.Size {
 		return nil, fmt.Errorf("cannot open JKS: %w", ErrUnsupported)

@@ -18,16 +18,18 @@ var (
 	ErrPassword = errors.New("no known password opens it")
 	// ErrUnsupported marks an encoding, or an encryption, that is not understood.
 	ErrUnsupported = errors.New("unsupported encoding or encryption")
+	// ErrWork marks a container that asks for more iterations than are done.
+	ErrWork = errors.New("it would take too long")
 )
 
 // WellKnown are passwords that are none: empty, and the one that Java's tools suggest and its own trust store has.
 var WellKnown = [][]byte{{}, []byte("changeit")}
 
-// Bounds of what is opened. Deriving a key takes time in proportion to the iterations, and is done once for each password
-// that is tried.
+// Bounds of what is opened. Deriving a key takes time in proportion to its iterations, of which a damaged or malicious store
+// may ask any number; all derivations of one opening share what there is, which is about a second's.
 const (
-	maximumIterations = 1 << 20
-	maximumEntries    = 10_000
+	maximumWork    = 1 << 23 // iterations
+	maximumEntries = 10_000
 )
 
 // Entry is one piece of a container.
@@ -44,19 +46,32 @@ type Store struct {
 	rewrite func(replacements map[int][]byte) ([]byte, error)
 }
 
-// Open reads a container with the first of the passwords (in UTF-8) that opens it. The error is ErrPassword or ErrUnsupported.
+// Open reads a container with the first of the passwords (in UTF-8) that opens it. The error is ErrPassword,
+// ErrUnsupported or ErrWork.
 func Open(doc []byte, passwords [][]byte) (*Store, error) {
-	open := openPKCS12
+	open, left := openPKCS12, work(maximumWork)
 	if IsJKS(doc) {
 		open = openJKS
 	}
 	for _, password := range passwords {
-		store, err := open(doc, password, passwords)
+		store, err := open(doc, password, passwords, &left)
 		if !errors.Is(err, ErrPassword) {
 			return store, err
 		}
 	}
 	return nil, fmt.Errorf("cannot open key store: %w", ErrPassword)
+}
+
+// work is how many iterations may still be done.
+type work int
+
+// spend takes iterations from what is left, if that is enough.
+func (w *work) spend(iterations int) error {
+	if iterations < 1 || iterations > int(*w) {
+		return ErrWork
+	}
+	*w -= work(iterations)
+	return nil
 }
 
 // Replace returns the container with other DER in the place of entries, by their index. Keys are encrypted with the

@@ -3,6 +3,7 @@ package keystore_test
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"maps"
 	"os"
@@ -234,6 +235,34 @@ func TestKeyIsUsable(t *testing.T) {
 	}
 }
 
+// Java decrypts a renewed key: it takes it into a store of another type, from which openssl reads it.
+func TestKeyIsUsableInJava(t *testing.T) {
+	need(t, "keytool")
+	made := javas(t, "java.jks")
+	s := open(t, made.doc, made.password)
+	renewed := cryptotest.EC(t)
+	der, err := x509.MarshalPKCS8PrivateKey(renewed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed, err := s.Replace(map[int][]byte{slices.IndexFunc(s.Entries, func(e keystore.Entry) bool { return e.Private }): der})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "jks"), changed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, dir, "keytool", "-importkeystore", "-srckeystore", "jks", "-srcstorepass", made.password, "-srcalias", "server", "-destkeystore", "p12", "-deststoretype", "PKCS12", "-deststorepass", made.password)
+	doc, err := os.ReadFile(filepath.Join(dir, "p12"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if listing := opensslList(t, doc, made.password); !strings.Contains(listing, strings.TrimSpace(cryptotest.KeyPEM8(renewed))) {
+		t.Errorf("openssl reads\n%s", listing)
+	}
+}
+
 func TestNoPassword(t *testing.T) {
 	for name, make := range stores(t) {
 		if name == "keys in plain" {
@@ -263,6 +292,32 @@ func TestDamaged(t *testing.T) {
 				t.Errorf("got entries %v", s.Entries)
 			}
 		})
+	}
+}
+
+// A store that asks for more work than anyone has time for is refused, not worked on.
+func TestTooMuchWork(t *testing.T) {
+	var store struct {
+		Version int
+		Content asn1.RawValue
+		Check   struct {
+			Digest     asn1.RawValue
+			Salt       []byte
+			Iterations int
+		}
+	}
+	if _, err := asn1.Unmarshal(openssls(t).doc, &store); err != nil {
+		t.Fatal(err)
+	}
+	for _, iterations := range []int{-1, 0, 1 << 30} {
+		store.Check.Iterations = iterations
+		doc, err := asn1.Marshal(store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := keystore.Open(doc, [][]byte{[]byte(secret)}); !errors.Is(err, keystore.ErrWork) {
+			t.Errorf("%d iterations: got error %v, want %v", iterations, err, keystore.ErrWork)
+		}
 	}
 }
 

@@ -71,6 +71,11 @@ var digests = map[string]crypto.Hash{
 type password struct {
 	text []byte // UTF-8
 	bmp  []byte // UTF-16 and, usually, two zeros
+	left *work  // shared by all that is tried on a store
+}
+
+func passwordOf(text []byte, left *work) password {
+	return password{text, append(utf16Of(text), 0, 0), left}
 }
 
 // cbc returns cipher and initialisation vector of an algorithm, and the salt and vector as they stand in its parameters.
@@ -83,9 +88,13 @@ func (p password) cbc(a algorithm) (block cipher.Block, vector []byte, random []
 		Salt       []byte
 		Iterations int
 	}
-	if _, err := asn1.Unmarshal(a.Params.FullBytes, &params); err != nil || !known || params.Iterations < 1 || params.Iterations > maximumIterations {
+	if _, err := asn1.Unmarshal(a.Params.FullBytes, &params); err != nil || !known {
 		return nil, nil, nil, ErrUnsupported
 	}
+	if err := p.left.spend(params.Iterations); err != nil {
+		return nil, nil, nil, err
+	}
+	// For key and vector; the second derivation is not counted.
 	key := derive(crypto.SHA1, forKey, p.bmp, params.Salt, params.Iterations, scheme.size)
 	if block, err = scheme.cipher(key); err != nil {
 		return nil, nil, nil, ErrUnsupported
@@ -105,7 +114,7 @@ func (p password) pbes2(a algorithm) (block cipher.Block, vector []byte, random 
 	if _, err := asn1.Unmarshal(a.Params.FullBytes, &params); err != nil || !params.KDF.ID.Equal(oidPBKDF2) {
 		return nil, nil, nil, ErrUnsupported
 	}
-	if _, err := asn1.Unmarshal(params.KDF.Params.FullBytes, &kdf); err != nil || kdf.Iterations < 1 || kdf.Iterations > maximumIterations {
+	if _, err := asn1.Unmarshal(params.KDF.Params.FullBytes, &kdf); err != nil {
 		return nil, nil, nil, ErrUnsupported
 	}
 	hash := crypto.SHA1
@@ -115,6 +124,9 @@ func (p password) pbes2(a algorithm) (block cipher.Block, vector []byte, random 
 	scheme, known := ciphers[params.Cipher.ID.String()]
 	if _, err := asn1.Unmarshal(params.Cipher.Params.FullBytes, &vector); err != nil || !known || hash == 0 {
 		return nil, nil, nil, ErrUnsupported
+	}
+	if err := p.left.spend(kdf.Iterations); err != nil {
+		return nil, nil, nil, err
 	}
 	key, err := pbkdf2.Key(hash.New, string(p.text), kdf.Salt, kdf.Iterations, scheme.size)
 	if err != nil {
@@ -195,10 +207,14 @@ func derive(with crypto.Hash, purpose byte, password, salt []byte, iterations, s
 	diversifier := bytes.Repeat([]byte{purpose}, width)
 	input := append(fill(salt, width), fill(password, width)...)
 	var out []byte
+	h := with.New()
 	for len(out) < size {
-		sum := sumOf(with.New(), append(bytes.Clone(diversifier), input...))
+		h.Reset()
+		sum := sumOf(h, append(bytes.Clone(diversifier), input...))
 		for range iterations - 1 {
-			sum = sumOf(with.New(), sum)
+			h.Reset()
+			h.Write(sum)
+			sum = h.Sum(sum[:0])
 		}
 		out = append(out, sum...)
 		// Each block of the input becomes block + sum + 1, modulo its width.
@@ -224,6 +240,9 @@ func sumOf(h hash.Hash, text []byte) []byte {
 }
 
 // mac is the integrity check of a store's content.
-func (p password) mac(with crypto.Hash, salt []byte, iterations int, content []byte) []byte {
-	return sumOf(hmac.New(with.New, derive(with, forMAC, p.bmp, salt, iterations, with.Size())), content)
+func (p password) mac(with crypto.Hash, salt []byte, iterations int, content []byte) ([]byte, error) {
+	if err := p.left.spend(iterations); err != nil {
+		return nil, err
+	}
+	return sumOf(hmac.New(with.New, derive(with, forMAC, p.bmp, salt, iterations, with.Size())), content), nil
 }

@@ -40,18 +40,19 @@ type pkcs12 struct {
 	replacements map[int][]byte
 }
 
-func openPKCS12(doc, text []byte, others [][]byte) (*Store, error) {
-	bmp := utf16Of(text)
-	forms := []password{{text, append(bmp, 0, 0)}}
+func openPKCS12(doc, text []byte, others [][]byte, left *work) (*Store, error) {
+	forms := []password{passwordOf(text, left)}
 	if len(text) == 0 {
-		forms = append(forms, password{text, nil}) // some programs leave the final zeros away too
+		forms = append(forms, password{left: left}) // some programs leave the final zeros away too
 	}
 	for _, form := range forms {
 		p := &pkcs12{password: form, others: others}
 		_, err := p.store(doc)
 		if err == nil {
 			return &Store{Entries: p.entries, rewrite: func(replacements map[int][]byte) ([]byte, error) {
+				left := work(2 * maximumWork)
 				again := &pkcs12{password: form, others: others, replacements: replacements}
+				again.password.left = &left
 				return again.store(doc)
 			}}, nil
 		}
@@ -110,7 +111,7 @@ type macData struct {
 }
 
 func readMAC(raw asn1.RawValue) (m macData, err error) {
-	if _, err := asn1.Unmarshal(raw.FullBytes, &m); err != nil || m.Iterations < 1 || m.Iterations > maximumIterations {
+	if _, err := asn1.Unmarshal(raw.FullBytes, &m); err != nil {
 		return m, ErrUnsupported
 	}
 	if digests[m.Digest.Algorithm.ID.String()] == 0 {
@@ -124,7 +125,10 @@ func (p *pkcs12) check(raw asn1.RawValue, content []byte) error {
 	if err != nil {
 		return err
 	}
-	sum := p.password.mac(digests[m.Digest.Algorithm.ID.String()], m.Salt, m.Iterations, content)
+	sum, err := p.password.mac(digests[m.Digest.Algorithm.ID.String()], m.Salt, m.Iterations, content)
+	if err != nil {
+		return err
+	}
 	if subtle.ConstantTimeCompare(sum, m.Digest.Sum) != 1 {
 		return ErrPassword
 	}
@@ -137,7 +141,10 @@ func (p *pkcs12) renewCheck(raw asn1.RawValue, content []byte) ([]byte, error) {
 		return nil, err
 	}
 	m.Salt = freshSalt(m.Salt, content)
-	m.Digest.Sum = p.password.mac(digests[m.Digest.Algorithm.ID.String()], m.Salt, m.Iterations, content)
+	m.Digest.Sum, err = p.password.mac(digests[m.Digest.Algorithm.ID.String()], m.Salt, m.Iterations, content)
+	if err != nil {
+		return nil, err
+	}
 	return asn1.Marshal(m)
 }
 
@@ -261,7 +268,7 @@ func (p *pkcs12) shrouded(alias string, der []byte) ([]byte, error) {
 	}
 	candidates := []password{p.password}
 	for _, other := range p.others {
-		candidates = append(candidates, password{other, append(utf16Of(other), 0, 0)})
+		candidates = append(candidates, passwordOf(other, p.password.left))
 	}
 	failure := ErrPassword
 	for _, candidate := range candidates {

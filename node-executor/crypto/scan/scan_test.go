@@ -8,11 +8,10 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
+	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
@@ -39,13 +38,7 @@ func object(name string) site.Ref { return site.Ref{Store: site.Etcd, Name: name
 
 func secret(t *testing.T, data map[string][]byte) []byte {
 	t.Helper()
-	s := &corev1.Secret{Data: data}
-	s.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	var out bytes.Buffer
-	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(s, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
+	return []byte(cryptotest.Stored(t, &corev1.Secret{Data: data}))
 }
 
 func TestPasswordsOfKeyStores(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/pem"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,13 +21,13 @@ import (
 
 	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
+	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest/fixture"
 	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
-	"github.com/reroot-dev/reroot/test/lab/build"
 	"github.com/reroot-dev/reroot/test/lab/cluster"
 )
 
@@ -37,46 +36,12 @@ type lab struct{ programs map[string]string }
 
 func newLab(t *testing.T) lab {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("the lab's static pods need root")
-	}
-	programs, err := build.Binaries(t.Context(), os.Stderr, "hyperkube", "etcd-3.5", "etcd-3.6")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return lab{programs}
+	return lab{fixture.Programs(t)}
 }
 
 func (l lab) provision(t *testing.T, name, minor string) *cluster.Cluster {
 	t.Helper()
-	dir := t.TempDir()
-	ports := freePorts(t, 5)
-	c, err := cluster.Provision(t.Context(), cluster.Options{
-		Identity: cluster.Identity{
-			ClusterName: name, BaseDomain: "lab.example", InfraID: name + "-x7k2p", Hostname: name + "-node", NodeIP: "192.168.126.10",
-			ClusterID: "6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a0" + strconv.Itoa(len(name)%10), Version: "4.18.0", Etcd: minor,
-			APIPort: ports[0], EtcdClientPort: ports[1], EtcdPeerPort: ports[2], VeleroMetricsPort: ports[3], VeleroProfilerPort: ports[4],
-		},
-		Etc: filepath.Join(dir, "etc"), Var: filepath.Join(dir, "var"), Auth: filepath.Join(dir, "auth"), Programs: l.programs,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func freePorts(t *testing.T, n int) []int {
-	t.Helper()
-	var ports []int
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
+	return fixture.Lab(t, l.programs, name, minor)
 }
 
 // keep reads what the target's clients trust, as an executor collects it before the pivot. The objects are read from
@@ -164,10 +129,7 @@ func TestLabCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("keys %v, certificates %v, tokens %v, sites %v of %d, %d bytes", summary.Keys, summary.Certificates, summary.Tokens, summary.Sites, summary.SitesRead, summary.BytesRead)
-	for _, stage := range summary.Timings {
-		t.Logf("%s took %s", stage.Stage, stage.Duration.Round(time.Millisecond))
-	}
+	logSummary(t, summary)
 
 	renewed := *seed
 	renewed.Identity = target.Identity
@@ -197,6 +159,14 @@ func TestLabCluster(t *testing.T) {
 	t.Run("every kubeconfig of the node is let in", func(t *testing.T) { everyKubeconfig(t, renewed.Etc) })
 	t.Run("tokens", func(t *testing.T) { reviewTokens(t, plane.Config, seed.LegacyToken) })
 	t.Run("nothing is called as the seed's was", func(t *testing.T) { noNames(t, renewed.Etc, seedDomain) })
+}
+
+func logSummary(t *testing.T, s *crypto.Summary) {
+	t.Helper()
+	t.Logf("keys %v, certificates %v, tokens %v, sites %v of %d, %d bytes", s.Keys, s.Certificates, s.Tokens, s.Sites, s.SitesRead, s.BytesRead)
+	for _, stage := range s.Timings {
+		t.Logf("%s took %s", stage.Stage, stage.Duration.Round(time.Millisecond))
+	}
 }
 
 func clientConfig(t *testing.T, kubeconfig string) *rest.Config {

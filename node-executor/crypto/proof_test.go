@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -62,10 +61,7 @@ func TestProof(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("keys %v, certificates %v, tokens %v, sites %v of %d, %d bytes", summary.Keys, summary.Certificates, summary.Tokens, summary.Sites, summary.SitesRead, summary.BytesRead)
-	for _, stage := range summary.Timings {
-		t.Logf("%s took %s", stage.Stage, stage.Duration.Round(time.Millisecond))
-	}
+	logSummary(t, summary)
 	renewed := target.Identity
 	renewed.Etcd = seed.Identity.Etcd
 	plane, err := cluster.Start(t.Context(), cluster.StartOptions{Etc: seed.Etc, Var: seed.Var, Programs: seed.Programs, Identity: renewed})

@@ -1,7 +1,6 @@
 package site_test
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -12,10 +11,9 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/reroot-dev/reroot/events/seed"
+	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/site"
 )
@@ -36,13 +34,7 @@ func (k keys) Get(_ context.Context, key string, _ ...clientv3.OpOption) (*clien
 
 func bundle(t *testing.T, pem string) string {
 	t.Helper()
-	cm := &corev1.ConfigMap{Data: map[string]string{"ca-bundle.crt": pem}}
-	cm.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
-	var out bytes.Buffer
-	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(cm, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
+	return cryptotest.Stored(t, &corev1.ConfigMap{Data: map[string]string{"ca-bundle.crt": pem}})
 }
 
 func TestLearn(t *testing.T) {

@@ -1,7 +1,6 @@
 package plan_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -14,10 +13,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
@@ -28,19 +23,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
 
-// keys are an etcd in memory.
-type keys map[string]string
-
-func (k keys) Walk(_ context.Context, visit func(site.Site) error) error {
-	for name, value := range k {
-		if err := visit(site.Site{Ref: site.Ref{Store: site.Etcd, Name: name}, Content: []byte(value)}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func decide(t *testing.T, k keys, rules plan.Rules) *plan.Plan {
+func decide(t *testing.T, k cryptotest.Values, rules plan.Rules) *plan.Plan {
 	t.Helper()
 	if err := rules.Check(); err != nil {
 		t.Fatal(err)
@@ -73,23 +56,23 @@ func TestDecisions(t *testing.T) {
 	elsewhere := ca.Leaf(t, "client elsewhere", cryptotest.EC(t))
 	for _, test := range []struct {
 		name    string
-		keys    keys
+		keys    cryptotest.Values
 		rules   plan.Rules
 		want    map[string]plan.Action
 		problem string
 	}{
-		{"a private key is the cluster's", keys{"a": ca.PEM() + ca.KeyPEM()}, plan.Rules{}, map[string]plan.Action{"ca": plan.Fresh}, ""},
-		{"even in a list of others", keys{"trust": ca.PEM(), "a": ca.KeyPEM()}, plan.Rules{External: []string{"etcd:trust"}}, map[string]plan.Action{"ca": plan.Fresh}, ""},
-		{"an authority is the cluster's by what it signed", keys{"a": lost.PEM() + lostLeaf.PEM() + lostLeaf.KeyPEM()}, plan.Rules{}, map[string]plan.Action{"lost": plan.Fresh, "leaf of lost": plan.Fresh}, ""},
-		{"or by its name", keys{"a": lost.PEM()}, plan.Rules{Own: []string{"lo*"}}, map[string]plan.Action{"lost": plan.Fresh}, ""},
-		{"but not if others list it", keys{"a": lost.PEM(), "trust": lost.PEM()}, plan.Rules{Own: []string{"lo*"}, External: []string{"etcd:trust"}}, map[string]plan.Action{"lost": plan.Kept}, ""},
-		{"what the cluster signed for a key elsewhere is worth nothing", keys{"a": ca.PEM() + ca.KeyPEM() + elsewhere.PEM()}, plan.Rules{}, map[string]plan.Action{"client elsewhere": plan.Fresh}, ""},
-		{"an unknown authority is refused", keys{"a": public.PEM()}, plan.Rules{}, nil, "neither known as the cluster's"},
-		{"or kept", keys{"a": public.PEM() + publicInner.PEM()}, plan.Rules{Unknown: plan.Keep}, map[string]plan.Action{"public": plan.Kept, "public inner": plan.Kept}, ""},
-		{"or replaced, with all that it signed", keys{"a": public.PEM() + publicInner.PEM()}, plan.Rules{Unknown: plan.Replace}, map[string]plan.Action{"public": plan.Fresh, "public inner": plan.Fresh}, ""},
-		{"an unknown public key is refused", keys{"a": cryptotest.PublicPEM(cryptotest.EC(t).Public())}, plan.Rules{}, nil, "neither known as the cluster's"},
-		{"a dropped key is not looked at", keys{"/kubernetes.io/events/x": lostLeaf.PEM() + lostLeaf.KeyPEM()}, plan.Rules{Changes: rule.Rules{rule.Drop("events", "", "events/*")}}, map[string]plan.Action{"leaf of lost": ""}, ""},
-		{"an authority kept as a certificate signs nothing any more", keys{"a": lost.PEM() + lostLeaf.PEM() + lostLeaf.KeyPEM()},
+		{"a private key is the cluster's", cryptotest.Values{"a": ca.PEM() + ca.KeyPEM()}, plan.Rules{}, map[string]plan.Action{"ca": plan.Fresh}, ""},
+		{"even in a list of others", cryptotest.Values{"trust": ca.PEM(), "a": ca.KeyPEM()}, plan.Rules{External: []string{"etcd:trust"}}, map[string]plan.Action{"ca": plan.Fresh}, ""},
+		{"an authority is the cluster's by what it signed", cryptotest.Values{"a": lost.PEM() + lostLeaf.PEM() + lostLeaf.KeyPEM()}, plan.Rules{}, map[string]plan.Action{"lost": plan.Fresh, "leaf of lost": plan.Fresh}, ""},
+		{"or by its name", cryptotest.Values{"a": lost.PEM()}, plan.Rules{Own: []string{"lo*"}}, map[string]plan.Action{"lost": plan.Fresh}, ""},
+		{"but not if others list it", cryptotest.Values{"a": lost.PEM(), "trust": lost.PEM()}, plan.Rules{Own: []string{"lo*"}, External: []string{"etcd:trust"}}, map[string]plan.Action{"lost": plan.Kept}, ""},
+		{"what the cluster signed for a key elsewhere is worth nothing", cryptotest.Values{"a": ca.PEM() + ca.KeyPEM() + elsewhere.PEM()}, plan.Rules{}, map[string]plan.Action{"client elsewhere": plan.Fresh}, ""},
+		{"an unknown authority is refused", cryptotest.Values{"a": public.PEM()}, plan.Rules{}, nil, "neither known as the cluster's"},
+		{"or kept", cryptotest.Values{"a": public.PEM() + publicInner.PEM()}, plan.Rules{Unknown: plan.Keep}, map[string]plan.Action{"public": plan.Kept, "public inner": plan.Kept}, ""},
+		{"or replaced, with all that it signed", cryptotest.Values{"a": public.PEM() + publicInner.PEM()}, plan.Rules{Unknown: plan.Replace}, map[string]plan.Action{"public": plan.Fresh, "public inner": plan.Fresh}, ""},
+		{"an unknown public key is refused", cryptotest.Values{"a": cryptotest.PublicPEM(cryptotest.EC(t).Public())}, plan.Rules{}, nil, "neither known as the cluster's"},
+		{"a dropped key is not looked at", cryptotest.Values{"/kubernetes.io/events/x": lostLeaf.PEM() + lostLeaf.KeyPEM()}, plan.Rules{Changes: rule.Rules{rule.Drop("events", "", "events/*")}}, map[string]plan.Action{"leaf of lost": ""}, ""},
+		{"an authority kept as a certificate signs nothing any more", cryptotest.Values{"a": lost.PEM() + lostLeaf.PEM() + lostLeaf.KeyPEM()},
 			plan.Rules{KeepCertificates: []plan.KeepCertificate{{CommonName: "lost", Certificate: parse(t, public)}}}, nil, "cannot be issued again"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -123,7 +106,7 @@ func parse(t *testing.T, p cryptotest.Pair) *pki.Certificate {
 // After a rotation two generations of an authority have one name: the rule's site tells which is meant.
 func TestKeepKeyBySite(t *testing.T) {
 	first, second := cryptotest.Authority(t, "signer", cryptotest.EC(t)), cryptotest.Authority(t, "signer", cryptotest.EC(t))
-	k := keys{"/secrets/ns/old": first.PEM() + first.KeyPEM(), "/secrets/ns/new": second.PEM() + second.KeyPEM()}
+	k := cryptotest.Values{"/secrets/ns/old": first.PEM() + first.KeyPEM(), "/secrets/ns/new": second.PEM() + second.KeyPEM()}
 	rule := plan.KeepKey{CommonName: "signer", Key: cryptotest.EC(t)}
 	if p := decide(t, k, plan.Rules{KeepKeys: []plan.KeepKey{rule}}); len(p.Problems) != 1 {
 		t.Errorf("got problems %v, want one about two keys", p.Problems)
@@ -150,22 +133,12 @@ func TestKeepKeyBySite(t *testing.T) {
 	}
 }
 
-func stored(t *testing.T, group schema.GroupVersion, kind string, object runtime.Object) string {
-	t.Helper()
-	object.GetObjectKind().SetGroupVersionKind(group.WithKind(kind))
-	var out bytes.Buffer
-	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(object, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
-}
-
 func bundle(t *testing.T, pem string) string {
-	return stored(t, corev1.SchemeGroupVersion, "ConfigMap", &corev1.ConfigMap{Data: map[string]string{"ca-bundle.crt": pem}})
+	return cryptotest.Stored(t, &corev1.ConfigMap{Data: map[string]string{"ca-bundle.crt": pem}})
 }
 
 // staged returns what a key becomes.
-func staged(t *testing.T, k keys, rules plan.Rules, key string) string {
+func staged(t *testing.T, k cryptotest.Values, rules plan.Rules, key string) string {
 	t.Helper()
 	p := decide(t, k, rules)
 	if len(p.Problems) != 0 {
@@ -190,11 +163,11 @@ func staged(t *testing.T, k keys, rules plan.Rules, key string) string {
 // The seed's names may be words of the site's values.
 func TestGivenValueIsNotRenamed(t *testing.T) {
 	const key = "/kubernetes.io/configmaps/kube-system/cluster-config-v1"
-	seed := stored(t, corev1.SchemeGroupVersion, "ConfigMap", &corev1.ConfigMap{Data: map[string]string{"install-config": "name: node", "other": "node"}})
-	got := staged(t, keys{key: seed}, plan.Rules{
+	seed := cryptotest.Stored(t, &corev1.ConfigMap{Data: map[string]string{"install-config": "name: node", "other": "node"}})
+	got := staged(t, cryptotest.Values{key: seed}, plan.Rules{
 		Renames: rename.Rules{rename.Hostname("node", "my-node")}, Changes: rule.Rules{rule.InstallConfig([]byte("name: my-node"))},
 	}, key)
-	want := stored(t, corev1.SchemeGroupVersion, "ConfigMap", &corev1.ConfigMap{Data: map[string]string{"install-config": "name: my-node", "other": "my-node"}})
+	want := cryptotest.Stored(t, &corev1.ConfigMap{Data: map[string]string{"install-config": "name: my-node", "other": "my-node"}})
 	if got != want {
 		t.Errorf("got\n%q\nwant\n%q", got, want)
 	}
@@ -208,12 +181,12 @@ func TestDigestOfGivenValue(t *testing.T) {
 		return base64.URLEncoding.EncodeToString(sum.Sum(nil))
 	}
 	deployment := func(digest string) string {
-		return stored(t, appsv1.SchemeGroupVersion, "Deployment", &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{
+		return cryptotest.Stored(t, &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{
 			Annotations: map[string]string{"operator.openshift.io/dep-ns.joined.configmap": digest},
 		}}}})
 	}
 	const key = "/kubernetes.io/deployments/ns/apiserver"
-	k := keys{
+	k := cryptotest.Values{
 		"/kubernetes.io/configmaps/openshift-config/corporate": bundle(t, "the seed's authorities"),
 		"/kubernetes.io/configmaps/ns/joined":                  bundle(t, "the seed's authorities\nand the system's"),
 		key:                                                    deployment(digest("the seed's authorities\nand the system's")),
@@ -227,7 +200,7 @@ func TestDigestOfGivenValue(t *testing.T) {
 // The authorities of a bundle that the site gives are others', wherever that bundle was joined into another one.
 func TestGivenBundle(t *testing.T) {
 	theirs := cryptotest.Authority(t, "corporate", cryptotest.EC(t)).PEM()
-	k := keys{"/kubernetes.io/configmaps/openshift-config/corporate": bundle(t, "seed's, long enough"), "/kubernetes.io/configmaps/ns/joined": bundle(t, "seed's, long enough\nand more")}
+	k := cryptotest.Values{"/kubernetes.io/configmaps/openshift-config/corporate": bundle(t, "seed's, long enough"), "/kubernetes.io/configmaps/ns/joined": bundle(t, "seed's, long enough\nand more")}
 	given := rule.TrustBundle("corporate", []byte("seed's, long enough\n"), []byte(theirs))
 	p := decide(t, k, plan.Rules{Changes: rule.Rules{given}})
 	if len(p.Problems) != 0 {
@@ -242,7 +215,7 @@ func TestGivenBundle(t *testing.T) {
 }
 
 func TestStage(t *testing.T) {
-	k := keys{"/kubernetes.io/events/a": "x", "/minions/node1": "I am node1", "/other": "nothing", "/both": "node1"}
+	k := cryptotest.Values{"/kubernetes.io/events/a": "x", "/minions/node1": "I am node1", "/other": "nothing", "/both": "node1"}
 	p := decide(t, k, plan.Rules{Changes: rule.Rules{rule.Drop("events", "", "events/*")}, Renames: rename.Rules{rename.Hostname("node1", "node2")}})
 	changes, err := p.Stage(&plan.Issued{})
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 // deployment has the same annotations on itself and on its pods.
 func deployment(t testing.TB, annotations map[string]string) string {
 	t.Helper()
-	return stored(t, appsv1.SchemeGroupVersion, "Deployment", &appsv1.Deployment{
+	return cryptotest.Stored(t, &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "apiserver", Annotations: annotations},
 		Spec:       appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: annotations}}},
 	})

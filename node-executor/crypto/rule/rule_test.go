@@ -10,26 +10,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
-
-// stored encodes an object as the API server stores it. The encoding is deterministic: two objects that differ in a
-// field differ in its bytes and the lengths around it only.
-func stored(t testing.TB, group schema.GroupVersion, kind string, object runtime.Object) string {
-	t.Helper()
-	object.GetObjectKind().SetGroupVersionKind(group.WithKind(kind))
-	var out bytes.Buffer
-	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(object, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
-}
 
 func secret(t testing.TB, annotations, data map[string]string) string {
 	t.Helper()
@@ -37,12 +22,12 @@ func secret(t testing.TB, annotations, data map[string]string) string {
 	for key, value := range data {
 		s.Data[key] = []byte(value)
 	}
-	return stored(t, corev1.SchemeGroupVersion, "Secret", s)
+	return cryptotest.Stored(t, s)
 }
 
 func configMap(t testing.TB, data map[string]string) string {
 	t.Helper()
-	return stored(t, corev1.SchemeGroupVersion, "ConfigMap", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "c"}, Data: data})
+	return cryptotest.Stored(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "c"}, Data: data})
 }
 
 func zipped(t testing.TB, text string) string {

@@ -15,8 +15,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
@@ -46,24 +44,7 @@ const (
 func secret(t *testing.T, certificate, begins string) string {
 	t.Helper()
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{notBefore: begins}}, Data: map[string][]byte{"tls.crt": []byte(certificate)}}
-	s.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	var out bytes.Buffer
-	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(s, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
-}
-
-// keys is an etcd.
-type keys map[string]string
-
-func (k keys) Walk(_ context.Context, visit func(site.Site) error) error {
-	for name, value := range k {
-		if err := visit(site.Site{Ref: site.Ref{Store: site.Etcd, Name: name}, Content: []byte(value)}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return cryptotest.Stored(t, s)
 }
 
 func stage(t *testing.T) *staged {
@@ -88,7 +69,7 @@ func stage(t *testing.T) *staged {
 	}
 	s := &staged{tree: tree}
 	rules := plan.Rules{Renames: rename.Rules{rename.Hostname("node1", "node2")}}
-	objects := keys{secretKey: secret(t, leaf.PEM(), cryptotest.Begin.Format(time.RFC3339))}
+	objects := cryptotest.Values{secretKey: secret(t, leaf.PEM(), cryptotest.Begin.Format(time.RFC3339))}
 	if s.found, err = scan.Scan(context.Background(), []site.Source{tree, objects}, scan.Options{Renames: rules.Renames}); err != nil {
 		t.Fatal(err)
 	}

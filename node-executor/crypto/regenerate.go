@@ -25,7 +25,8 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/verify"
 )
 
-// Inspect reads the node and returns the graph of its material. Nothing is changed.
+// Inspect reads the node and returns the graph of its material. Nothing is changed, but an etcd writes to its log when it
+// is started: see [etcd.DataDir.CopyTo].
 func Inspect(ctx context.Context, config Config) (*graph.Graph, error) {
 	p, err := Prepare(ctx, config)
 	if err != nil {
@@ -34,7 +35,7 @@ func Inspect(ctx context.Context, config Config) (*graph.Graph, error) {
 	return p.Graph(), nil
 }
 
-// Prepare reads the node and returns what Regenerate would do, problems included. Nothing is changed.
+// Prepare reads the node and returns what Regenerate would do, problems included. Like Inspect, it changes nothing.
 func Prepare(ctx context.Context, config Config) (p *plan.Plan, err error) {
 	config, err = config.withDefaults()
 	if err != nil {

@@ -160,6 +160,34 @@ func TestRecertRefuses(t *testing.T) {
 	}
 }
 
+func TestExample(t *testing.T) {
+	text, err := os.ReadFile("example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	signer := cryptotest.Authority(t, "kube-apiserver-lb-signer", cryptotest.EC(t))
+	for name, text := range map[string]string{
+		"loadbalancer-serving-signer.pem": signer.PEM() + signer.KeyPEM(), "admin-kubeconfig-client-ca.pem": signer.PEM(),
+		"pull-secret.json": "{}", "kubeadmin.bcrypt": "", "user-ca-bundle.pem": signer.PEM(),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := mustLoad(t, strings.ReplaceAll(string(text), "/var/lib/reroot/keep", dir))
+	if len(s.Roots) != 4 || len(s.DataDir.Programs) != 3 || s.Journal != "/var/lib/reroot/crypto" {
+		t.Errorf("got %+v", s)
+	}
+	rules := s.Config(nil, "").Rules
+	if len(rules.KeepKeys) != 1 || !bytes.Equal(rules.KeepKeys[0].SubjectKeyID, signer.Certificate.SubjectKeyId) || len(rules.KeepCertificates) != 1 {
+		t.Errorf("got %+v", rules)
+	}
+	if diff := cmp.Diff([]string{"drop", "pull secret", "kubeadmin", "proxy"}, names(rules)); diff != "" {
+		t.Errorf("rules:\n%s", diff)
+	}
+}
+
 func TestOwnDefaults(t *testing.T) {
 	s := mustLoad(t, `{etcd: {programs: {"3.5": /bin/etcd}}, node: /mnt}`)
 	if s.DataDir == nil || s.DataDir.Dir != "/mnt/var/lib/etcd" || len(s.Roots) != 3 || s.Roots[1] != (files.Root{Host: "/mnt/var/lib/kubelet", Node: "/var/lib/kubelet"}) {
@@ -259,7 +287,7 @@ values: {trustBundles: {user-ca-bundle: %s}}`, write(t, "bundle", "ours")))
 			}
 		})
 		t.Run("proxy and machine networks", func(t *testing.T) {
-			rules, err := learn("values: {proxy: {status: {http: 'http://p:2', noProxy: '.svc,edge'}}}")
+			rules, err := learn("values: {proxy: {status: {httpProxy: 'http://p:2', noProxy: '.svc,edge'}}}")
 			if err != nil {
 				t.Fatal(err)
 			}

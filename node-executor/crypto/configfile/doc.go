@@ -2,7 +2,7 @@
 //
 // The file is YAML or JSON, of one of two kinds:
 //
-//   - our own, see [File]. It names files for everything that is secret or long;
+//   - our own, see [File] and example.yaml beside it. It names files for everything that is secret or long;
 //   - recert's, as the lifecycle-agent writes it, told by its options. They are taken where they mean the same here. One
 //     that asks for something that this engine does not do is refused, never passed over ([RefusedError]).
 //

@@ -102,8 +102,19 @@ type Values struct {
 
 // Proxy is what the administrator said of the proxy and what the network operator made of it.
 type Proxy struct {
-	Spec   rule.ProxySettings `json:"spec"`
-	Status rule.ProxySettings `json:"status"`
+	Spec   ProxySettings `json:"spec"`
+	Status ProxySettings `json:"status"`
+}
+
+// ProxySettings are named as in OpenShift's Proxy.
+type ProxySettings struct {
+	HTTPProxy  string `json:"httpProxy,omitempty"`
+	HTTPSProxy string `json:"httpsProxy,omitempty"`
+	NoProxy    string `json:"noProxy,omitempty"`
+}
+
+func (p ProxySettings) settings() rule.ProxySettings {
+	return rule.ProxySettings{HTTP: p.HTTPProxy, HTTPS: p.HTTPSProxy, No: p.NoProxy}
 }
 
 var (
@@ -258,8 +269,9 @@ func (v Values) into(s *Settings) error {
 		s.bundles[name] = text
 	}
 	if v.Proxy != nil {
-		s.rules.Changes = append(s.rules.Changes, rule.Proxy(v.Proxy.Spec, v.Proxy.Status))
-		s.proxy = &v.Proxy.Status
+		status := v.Proxy.Status.settings()
+		s.rules.Changes = append(s.rules.Changes, rule.Proxy(v.Proxy.Spec.settings(), status))
+		s.proxy = &status
 	}
 	return errors.Join(problems...)
 }

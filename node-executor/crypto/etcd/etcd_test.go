@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -212,6 +213,61 @@ func TestMinorOfSomethingElse(t *testing.T) {
 	}
 	if _, err := etcd.Minor(filepath.Join(dir, "missing")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got error %v, want %v", err, os.ErrNotExist)
+	}
+}
+
+// unused is a runner that must not be asked for anything.
+type unused struct{ t *testing.T }
+
+func (u unused) Start(_ context.Context, program string, _ []string) (etcd.Process, error) {
+	u.t.Errorf("%s is started", program)
+	return nil, errors.ErrUnsupported
+}
+
+// What no etcd of its own minor version is there for is refused before anything is written.
+func TestOtherVersionsAreRefused(t *testing.T) {
+	programs := cryptotest.EtcdPrograms(t)
+	for _, tc := range []struct{ name, minor, old, patched string }{
+		{"newer than all", "3.7", "clusterVersion3.7.0", "clusterVersion3.8.0"},
+		{"unknown", "3.5", "clusterVersion3.5.0", "clusterVersion3.x.0"},
+		{"between two", "3.6", "storageVersion3.6.0", "storageVersion3.7.0"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			data := filepath.Join(t.TempDir(), "etcd")
+			cryptotest.ServeEtcd(t, programs[tc.minor], data, func(ctx context.Context, _ *clientv3.Client) { written(ctx, t, data, tc.old) })
+			db := filepath.Join(data, "member", "snap", "db")
+			content, err := os.ReadFile(db)
+			if err != nil {
+				t.Fatal(err)
+			}
+			patched := bytes.ReplaceAll(content, []byte(tc.old), []byte(tc.patched))
+			if err := os.WriteFile(db, patched, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err = etcd.DataDir{Dir: data, Programs: programs, Runner: unused{t}}.Open(t.Context())
+			if !errors.Is(err, etcd.ErrVersion) {
+				t.Errorf("got error %v, want %v", err, etcd.ErrVersion)
+			}
+			if now, err := os.ReadFile(db); err != nil || !bytes.Equal(now, patched) {
+				t.Errorf("the backend was changed: %v", err)
+			}
+		})
+	}
+}
+
+// written waits until the backend says something.
+func written(ctx context.Context, t *testing.T, data, text string) {
+	t.Helper()
+	for {
+		content, err := os.ReadFile(filepath.Join(data, "member", "snap", "db"))
+		if err == nil && bytes.Contains(content, []byte(text)) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the backend never says %s: %v", text, err)
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 

@@ -84,7 +84,7 @@ func TestNothingTellsAPrivateKey(t *testing.T) {
 	}
 	w.told.WriteString(err.Error())
 
-	if len(w.keys) != 6 || w.told.Len() < 1000 {
+	if len(w.keys) < 6 || w.told.Len() < 1000 {
 		t.Fatalf("got %d keys and %d bytes", len(w.keys), w.told.Len())
 	}
 	if key, found := verify.NewNeedles(w.keys).Find(w.told.Bytes()); found {

@@ -22,25 +22,11 @@ const etcdPrefix = "/kubernetes.io/config.openshift.io/"
 // Learn reads what a stopped cluster that was copied from a seed is called: from its etcd, its files below root, and
 // the seed's description. Kubeconfig is the same file that the site's was collected by.
 func Learn(ctx context.Context, root, kubeconfig string, etcd clientv3.KV, info seed.ClusterInfo) (Names, error) {
-	n := Names{Hostname: info.Hostname, NodeIPs: info.NodeIPs, MachineNetworks: info.MachineNetworks}
+	n, err := LearnCluster(ctx, etcd)
+	problems := []error{err}
+	n.Hostname, n.NodeIPs, n.MachineNetworks = info.Hostname, info.NodeIPs, info.MachineNetworks
 	if len(n.NodeIPs) == 0 && info.NodeIP != "" {
 		n.NodeIPs = []string{info.NodeIP}
-	}
-	var problems []error
-	read := func(into *string, resource string, path ...string) {
-		o, err := customResource(ctx, etcd, resource)
-		if err == nil {
-			*into, err = text(&unstructured.Unstructured{Object: o}, path...)
-		}
-		if err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", resource, err))
-		}
-	}
-	read(&n.ClusterID, "clusterversions/version", "spec", "clusterID")
-	read(&n.InfraID, "infrastructures/cluster", "status", "infrastructureName")
-	read(&n.Domain, "dnses/cluster", "spec", "baseDomain")
-	if err := learnProxy(ctx, etcd, &n); err != nil {
-		problems = append(problems, fmt.Errorf("proxies/cluster: %w", err))
 	}
 	r, err := os.OpenRoot(root)
 	if err != nil {
@@ -59,6 +45,28 @@ func Learn(ctx context.Context, root, kubeconfig string, etcd clientv3.KV, info 
 		return n, fmt.Errorf("cannot learn the seed's names: %w", err)
 	}
 	return n, nil
+}
+
+// LearnCluster reads what a stopped cluster is called, as far as its etcd says so: nothing of the node.
+func LearnCluster(ctx context.Context, etcd clientv3.KV) (Names, error) {
+	var n Names
+	var problems []error
+	read := func(into *string, resource string, path ...string) {
+		o, err := customResource(ctx, etcd, resource)
+		if err == nil {
+			*into, err = text(&unstructured.Unstructured{Object: o}, path...)
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", resource, err))
+		}
+	}
+	read(&n.ClusterID, "clusterversions/version", "spec", "clusterID")
+	read(&n.InfraID, "infrastructures/cluster", "status", "infrastructureName")
+	read(&n.Domain, "dnses/cluster", "spec", "baseDomain")
+	if err := learnProxy(ctx, etcd, &n); err != nil {
+		problems = append(problems, fmt.Errorf("proxies/cluster: %w", err))
+	}
+	return n, errors.Join(problems...)
 }
 
 // learnProxy reads the seed's proxy and the authorities that it trusts for that.

@@ -15,15 +15,14 @@ import (
 // loopback is where static pods listen for each other.
 const loopback = "127.0.0.1:"
 
-// renames are the rules from the seed's names to the site's; names that are equal need none.
-func (s *Site) renames(from Names) rename.Rules {
+// Renames are the rules from a seed's names to these. Names that are equal, or empty on one side, need none.
+func (to Names) Renames(from Names) rename.Rules {
 	var rules rename.Rules
 	add := func(make func(old, renamed string) rename.Rule, old, renamed string) {
 		if old != "" && renamed != "" && old != renamed {
 			rules = append(rules, make(old, renamed))
 		}
 	}
-	to := s.Names
 	add(rename.Domain, from.Domain, to.Domain)
 	add(rename.InfraID, from.InfraID, to.InfraID)
 	add(rename.ClusterID, from.ClusterID, to.ClusterID)

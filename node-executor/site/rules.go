@@ -17,7 +17,7 @@ import (
 // be months old, so what is issued anew begins to be valid now.
 func (s *Site) Rules(from Names, now time.Time) (plan.Rules, error) {
 	rules := plan.Rules{
-		Renames: s.renames(from), Validity: plan.Extend, Now: now,
+		Renames: s.Names.Renames(from), Validity: plan.Extend, Now: now,
 		Own: plan.DefaultOwn, External: plan.DefaultExternal, Unknown: plan.Refuse, Orphans: plan.Refuse,
 	}
 	rules.Changes = s.changes(from, len(rules.Renames) > 0)

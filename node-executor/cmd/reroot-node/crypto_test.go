@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -24,9 +23,6 @@ import (
 	"golang.org/x/crypto/ssh"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto"
@@ -90,13 +86,14 @@ func newSeed(t *testing.T) *seed {
 	s.write("node/etc/mcs-machine-config-content.json", `{"ca":`+strconv.Quote(s.authority.PEM())+`}`)
 	objects := map[string]string{
 		"/kubernetes.io/config.openshift.io/dnses/cluster":           `{"kind":"DNS","spec":{"baseDomain":"seed.example"}}`,
+		"/kubernetes.io/config.openshift.io/clusterversions/version": `{"kind":"ClusterVersion","spec":{"clusterID":"6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a04"}}`,
 		"/kubernetes.io/config.openshift.io/infrastructures/cluster": `{"kind":"Infrastructure","status":{"infrastructureName":"seed-x7k2p"}}`,
-		nodeKey: stored(t, "Node", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "seed-node"}, Status: corev1.NodeStatus{
+		nodeKey: cryptotest.Stored(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "seed-node"}, Status: corev1.NodeStatus{
 			Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.10"}},
 		}}),
-		tlsKey: stored(t, "Secret", &corev1.Secret{Data: map[string][]byte{"tls.crt": []byte(s.leaf.PEM()), "tls.key": []byte(s.leaf.KeyPEM())}}),
-		"/kubernetes.io/secrets/openshift-config/pull-secret": stored(t, "Secret", &corev1.Secret{Data: map[string][]byte{".dockerconfigjson": []byte(`{}`)}}),
-		"/kubernetes.io/leases/ns/leader":                     stored(t, "ConfigMap", &corev1.ConfigMap{}),
+		tlsKey: cryptotest.Stored(t, &corev1.Secret{Data: map[string][]byte{"tls.crt": []byte(s.leaf.PEM()), "tls.key": []byte(s.leaf.KeyPEM())}}),
+		"/kubernetes.io/secrets/openshift-config/pull-secret": cryptotest.Stored(t, &corev1.Secret{Data: map[string][]byte{".dockerconfigjson": []byte(`{}`)}}),
+		"/kubernetes.io/leases/ns/leader":                     cryptotest.Stored(t, &corev1.ConfigMap{}),
 	}
 	cryptotest.ServeEtcd(t, s.etcd, s.path("node/var/lib/etcd"), func(ctx context.Context, client *clientv3.Client) {
 		for key, value := range objects {
@@ -114,16 +111,6 @@ func newSeed(t *testing.T) *seed {
 		"drop":    []string{"leases/*/*"}, "sshHostKeys": true,
 	}
 	return s
-}
-
-func stored(t *testing.T, kind string, object runtime.Object) string {
-	t.Helper()
-	object.GetObjectKind().SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
-	var out bytes.Buffer
-	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(object, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
 }
 
 func (s *seed) path(name string) string { return filepath.Join(s.dir, name) }

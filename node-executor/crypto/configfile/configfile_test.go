@@ -16,9 +16,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/configfile"
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
@@ -183,7 +180,7 @@ func TestExample(t *testing.T) {
 	if len(rules.KeepKeys) != 1 || !bytes.Equal(rules.KeepKeys[0].SubjectKeyID, signer.Certificate.SubjectKeyId) || len(rules.KeepCertificates) != 1 {
 		t.Errorf("got %+v", rules)
 	}
-	if diff := cmp.Diff([]string{"drop", "pull secret", "kubeadmin", "proxy"}, names(rules)); diff != "" {
+	if diff := cmp.Diff([]string{"logins", "drop", "pull secret", "kubeadmin", "proxy"}, names(rules)); diff != "" {
 		t.Errorf("rules:\n%s", diff)
 	}
 }
@@ -233,16 +230,6 @@ func TestErrorsQuoteNoValue(t *testing.T) {
 	}
 }
 
-func stored(t *testing.T, kind string, object runtime.Object) string {
-	t.Helper()
-	object.GetObjectKind().SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
-	var out bytes.Buffer
-	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(object, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
-}
-
 func TestLearn(t *testing.T) {
 	program := cryptotest.EtcdPrograms(t)["3.7"]
 	cryptotest.ServeEtcd(t, program, filepath.Join(t.TempDir(), "etcd"), func(ctx context.Context, client *clientv3.Client) {
@@ -250,14 +237,14 @@ func TestLearn(t *testing.T) {
 			"config.openshift.io/dnses/cluster":           `{"spec":{"baseDomain":"seed.example"}}`,
 			"config.openshift.io/infrastructures/cluster": `{"status":{"infrastructureName":"seed-x7k2p"}}`,
 			"config.openshift.io/clusterversions/version": `{"spec":{"clusterID":"6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a04"}}`,
-			"minions/seed-node": stored(t, "Node", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "seed-node"}, Status: corev1.NodeStatus{
+			"minions/seed-node": cryptotest.Stored(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "seed-node"}, Status: corev1.NodeStatus{
 				Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "seed-node"}, {Type: corev1.NodeInternalIP, Address: "192.0.2.10"}},
 			}}),
 			"config.openshift.io/proxies/cluster": `{"status":{"httpProxy":"http://seed:1","noProxy":".svc,seed"}}`,
-			"configmaps/kube-system/cluster-config-v1": stored(t, "ConfigMap", &corev1.ConfigMap{Data: map[string]string{
+			"configmaps/kube-system/cluster-config-v1": cryptotest.Stored(t, &corev1.ConfigMap{Data: map[string]string{
 				"install-config": "networking: {machineNetwork: [{cidr: 192.0.2.0/24}]}",
 			}}),
-			"configmaps/openshift-config/user-ca-bundle": stored(t, "ConfigMap", &corev1.ConfigMap{Data: map[string]string{"ca-bundle.crt": "the seed's"}}),
+			"configmaps/openshift-config/user-ca-bundle": cryptotest.Stored(t, &corev1.ConfigMap{Data: map[string]string{"ca-bundle.crt": "the seed's"}}),
 		} {
 			if _, err := client.Put(ctx, "/kubernetes.io/"+key, value); err != nil {
 				t.Fatal(err)
@@ -268,8 +255,8 @@ func TestLearn(t *testing.T) {
 		}
 		t.Run("everything", func(t *testing.T) {
 			rules, err := learn(fmt.Sprintf(`
-cluster: {domain: edge.example, infraID: edge-b2c4d, clusterID: 6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a05, hostname: edge-node, nodeIPs: [192.0.2.20], networks: {192.0.2.0/24: 198.51.100.0/24}}
-values: {trustBundles: {user-ca-bundle: %s}}`, write(t, "bundle", "ours")))
+cluster: {domain: edge.example, infraID: edge-b2c4d, clusterID: 6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a05, hostname: edge-node, nodeIPs: [192.0.2.20], machineNetworks: [198.51.100.0/24]}
+values: {trustBundles: {user-ca-bundle: %s}, proxy: {spec: {}, status: {httpProxy: "http://edge:1", noProxy: .svc}}}`, write(t, "bundle", "ours")))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -277,12 +264,13 @@ values: {trustBundles: {user-ca-bundle: %s}}`, write(t, "bundle", "ours")))
 				rename.Domain("seed.example", "edge.example"), rename.InfraID("seed-x7k2p", "edge-b2c4d"),
 				rename.ClusterID("6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a04", "6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a05"),
 				rename.Hostname("seed-node", "edge-node"), rename.Address("192.0.2.10", "192.0.2.20"), rename.Network("192.0.2.0/24", "198.51.100.0/24"),
+				rename.Value("proxy for HTTP", "http://seed:1", "http://edge:1"), rename.Value("proxy exceptions", ".svc,seed", ".svc"),
 			}
-			const text = "seed.example seed-x7k2p 6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a04 seed-node 192.0.2.10 192.0.2.0/24"
+			const text = "seed.example seed-x7k2p 6b0b4dba-45e4-4b7e-8d8d-1f5a3c3f2a04 seed-node 192.0.2.10 192.0.2.0/24 http://seed:1 .svc,seed "
 			if got := rules.Renames.Apply(text); len(rules.Renames) != len(want) || got != want.Apply(text) {
 				t.Errorf("got %q, want %q", got, want.Apply(text))
 			}
-			if diff := cmp.Diff([]string{"logins", "trust bundle user-ca-bundle"}, names(rules)); diff != "" {
+			if diff := cmp.Diff([]string{"logins", "proxy", "trust bundle user-ca-bundle"}, names(rules)); diff != "" {
 				t.Error(diff)
 			}
 		})

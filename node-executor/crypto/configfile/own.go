@@ -269,9 +269,8 @@ func (v Values) into(s *Settings) error {
 		s.bundles[name] = text
 	}
 	if v.Proxy != nil {
-		status := v.Proxy.Status.settings()
-		s.rules.Changes = append(s.rules.Changes, rule.Proxy(v.Proxy.Spec.settings(), status))
-		s.proxy = &status
+		s.proxy = v.Proxy.Status.settings()
+		s.rules.Changes = append(s.rules.Changes, rule.Proxy(v.Proxy.Spec.settings(), s.proxy))
 	}
 	return errors.Join(problems...)
 }

@@ -233,7 +233,7 @@ func splitKeyRule(r string) (name string, key []byte, err error) {
 
 // names takes what the cluster is called from now on.
 func (f *recertFile) names(s *Settings) error {
-	s.target.Hostname, s.target.NodeIPs = f.Hostname, f.IP
+	s.target.Hostname, s.target.NodeIPs, s.target.MachineNetworks = f.Hostname, f.IP, f.MachineNetworkCIDR
 	if f.ClusterRename != "" {
 		parts := strings.Split(f.ClusterRename, ":")
 		if len(parts) != 2 && len(parts) != 3 {
@@ -284,10 +284,9 @@ func (f *recertFile) values(s *Settings) error {
 		if len(p) != 6 {
 			return fmt.Errorf("cannot take option proxy: it has %d parts, not 6", len(p))
 		}
-		s.proxy = &rule.ProxySettings{HTTP: p[3], HTTPS: p[4], No: p[5]}
-		add(rule.Proxy(rule.ProxySettings{HTTP: p[0], HTTPS: p[1], No: p[2]}, *s.proxy))
+		s.proxy = rule.ProxySettings{HTTP: p[3], HTTPS: p[4], No: p[5]}
+		add(rule.Proxy(rule.ProxySettings{HTTP: p[0], HTTPS: p[1], No: p[2]}, s.proxy))
 	}
-	s.machineNetworks = f.MachineNetworkCIDR
 	if f.ClusterRename != "" || f.Hostname != "" {
 		add(rule.Renamed())
 	}

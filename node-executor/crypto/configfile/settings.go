@@ -46,10 +46,8 @@ type Settings struct {
 
 	rules   plan.Rules
 	target  Names
-	bundles map[string][]byte   // authorities by the ConfigMap of openshift-config that gets them
-	proxy   *rule.ProxySettings // status of the cluster's Proxy from now on
-	// machineNetworks take the places of those of the cluster's install-config, in their order.
-	machineNetworks []string
+	proxy   rule.ProxySettings // of programs: the Proxy's status
+	bundles map[string][]byte  // authorities by the ConfigMap of openshift-config that gets them
 }
 
 // Load reads a file. Now is when validity that is extended begins.
@@ -123,7 +121,7 @@ func (s *Settings) renewHostKeys(node string) {
 
 // check reports what is missing for what the settings ask for.
 func (s *Settings) check() error {
-	if s.DataDir == nil && s.Endpoint == nil && (!s.target.empty() || len(s.bundles)+len(s.machineNetworks) > 0 || s.proxy != nil) {
+	if s.DataDir == nil && s.Endpoint == nil && s.learns() {
 		return errors.New("names and trust bundles cannot be replaced without etcd, which says what they are so far")
 	}
 	return s.rules.Check()

@@ -336,6 +336,8 @@ func FuzzRewrite(f *testing.F) {
 		f.Add([]byte(nest(old.PEM())))
 	}
 	f.Add([]byte(cryptotest.Token(f, cryptotest.EC(f), "a")))
+	f.Add([]byte(old.PEM() + `{"x":` + quoted(f, jsonKeySet(f, cryptotest.EC(f))) + `}` + old.PEM()))
+	f.Add([]byte("kind: EncryptionConfiguration\nsecret: " + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1}, 32)) + "\n" + old.PEM()))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		edits, err := crawl.Rewrite(doc, crawl.Handler{Leaf: func(l crawl.Leaf) ([]byte, error) { return l.Bytes, nil }})
 		if err != nil || len(edits) != 0 {

@@ -2,6 +2,7 @@ package crawl
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/jwk"
@@ -38,31 +39,48 @@ func jsonKeys(doc []byte) (found []span) {
 	return found
 }
 
-// jsonKey handles an object that may be a JSON Web Key.
+// jsonKey handles an object that may be a JSON Web Key. Of the stretch only the end and the edits of one that is material
+// count.
 func (c crawler) jsonKey(doc []byte, s span, path string) (stretch, error) {
 	path = fmt.Sprintf("%s/jwk@%d", path, s.start)
 	raw := doc[s.start:s.end]
-	escape := escapeOf(raw)
-	quote := append(bytes.Clone(escape), '"')
-	text := bytes.ReplaceAll(raw, quote, []byte(`"`))
-	if len(escape) > 0 && bytes.IndexByte(text, '\\') >= 0 {
-		c.finding(Malformed, path, "JSON Web Key", true)
-		return stretch{end: s.start}, nil
-	}
-	switch _, err := jwk.Parse(text); {
-	case err == nil:
+	quoted := quotingOf(raw)
+	text := quoted.remove(raw)
+	_, err := jwk.Parse(text)
+	if err == nil && bytes.Equal(quoted.add(text), raw) {
 		edits, err := c.leaf(Leaf{Kind: JSONKey, Path: path, Bytes: text}, splice.Whole(s.start, s.end, text, func(b []byte) ([]byte, error) {
-			return bytes.ReplaceAll(b, []byte(`"`), quote), nil
+			return quoted.add(b), nil
 		}))
 		return stretch{end: s.end, material: true, edits: edits}, err
-	case jwk.IsKey(text):
-		c.finding(UnknownKey, path, "JSON Web Key", jwk.Secret(text))
 	}
-	return stretch{end: s.start}, nil
+	switch {
+	case !errors.Is(err, jwk.ErrNotKey):
+		c.finding(UnknownKey, path, "JSON Web Key", jwk.Secret(text))
+	case bytes.Contains(text, []byte(`"kty"`)) && bytes.Contains(text, []byte(`"d"`)):
+		c.finding(Malformed, path, "JSON Web Key", true)
+	}
+	return stretch{}, nil
 }
 
-// escapeOf returns the backslashes before the first quote of a text.
-func escapeOf(text []byte) []byte {
+// quoting is how quotes and line breaks of a JSON document are written where it is a string of another one, or of one in
+// another one.
+type quoting struct{ quote, newline []byte }
+
+// quotingOf goes by the backslashes before the first quote: at each level they are doubled, and the quote gets another.
+func quotingOf(text []byte) quoting {
 	end := max(0, bytes.IndexByte(text, '"'))
-	return text[len(bytes.TrimRight(text[:end], "\\")):end]
+	backslashes := end - len(bytes.TrimRight(text[:end], "\\"))
+	if backslashes == 0 {
+		return quoting{[]byte{'"'}, []byte{'\n'}}
+	}
+	escaped := bytes.Repeat([]byte{'\\'}, backslashes)
+	return quoting{append(escaped, '"'), append(bytes.Repeat([]byte{'\\'}, (backslashes+1)/2), 'n')}
+}
+
+func (q quoting) remove(text []byte) []byte {
+	return bytes.ReplaceAll(bytes.ReplaceAll(text, q.quote, []byte{'"'}), q.newline, []byte{'\n'})
+}
+
+func (q quoting) add(text []byte) []byte {
+	return bytes.ReplaceAll(bytes.ReplaceAll(text, []byte{'\n'}, q.newline), []byte{'"'}, q.quote)
 }

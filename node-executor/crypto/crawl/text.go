@@ -15,26 +15,31 @@ import (
 // odd bytes beside a key must not hide the key.
 func (c crawler) text(doc []byte, path string, depth int) ([]splice.Edit, error) {
 	var edits []splice.Edit
-	plainFrom := 0
-	keys := jsonKeys(doc)
-	for at := nextStart(doc, 0); at < len(doc); {
-		var s stretch
-		var err error
-		if len(keys) > 0 && keys[0].start < at {
-			// The object begins before its first word.
-			from := keys[0]
-			keys = keys[1:]
-			if from.start < plainFrom {
-				continue
-			}
-			if s, err = c.jsonKey(doc, from, path); s.material {
-				at = from.start
-			} else if err == nil {
-				continue
-			}
-		} else {
-			s, err = c.at(doc, at, path, depth)
+	from := 0
+	for _, key := range jsonKeys(doc) {
+		s, err := c.jsonKey(doc, key, path)
+		if err != nil {
+			return nil, err
 		}
+		if !s.material {
+			continue
+		}
+		before, err := c.words(doc[:key.start], from, path, depth)
+		if err != nil {
+			return nil, err
+		}
+		edits, from = append(append(edits, before...), s.edits...), s.end
+	}
+	rest, err := c.words(doc, from, path, depth)
+	return append(edits, rest...), err
+}
+
+// words finds what begins with a word or a dash, from an offset to the end of doc.
+func (c crawler) words(doc []byte, from int, path string, depth int) ([]splice.Edit, error) {
+	var edits []splice.Edit
+	plainFrom := from
+	for at := nextStart(doc, from); at < len(doc); {
+		s, err := c.at(doc, at, path, depth)
 		if err != nil {
 			return nil, err
 		}

@@ -26,9 +26,9 @@ var (
 var WellKnown = [][]byte{{}, []byte("changeit")}
 
 // Bounds of what is opened. Deriving a key takes time in proportion to its iterations, of which a damaged or malicious store
-// may ask any number; all derivations of one opening share what there is, which is about a second's.
+// may ask any number; all derivations of one opening share what there is, which is a few seconds'.
 const (
-	maximumWork    = 1 << 23 // iterations
+	maximumWork    = 1 << 22 // iterations
 	maximumEntries = 10_000
 )
 

@@ -192,9 +192,17 @@ func (n *node) live(plan string, resets bool) {
 	if err != nil {
 		n.Fatalf("the story does not end: %v", err)
 	}
-	left, err := os.ReadFile(n.Plan())
-	if err != nil || len(bytes.TrimSpace(left)) > 0 {
-		n.Errorf("did not happen: %q %v", left, err)
+	text, err := os.ReadFile(n.Plan())
+	if err != nil {
+		n.Fatal(err)
+	}
+	// A rollback that was decided on is the watchdog's business, too: when it is first, the executor does not come by
+	// the rest of its steps.
+	overtaken := bytes.Contains(log.Bytes(), []byte("going back to the old root"))
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && !(overtaken && strings.HasPrefix(line, "rollback.")) {
+			n.Errorf("did not happen: %s", line)
+		}
 	}
 }
 

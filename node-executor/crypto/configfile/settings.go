@@ -32,7 +32,7 @@ const maxFile = 4 << 20
 type Settings struct {
 	Roots []files.Root
 	Skip  []string
-	// Etcd opens the key space; nil when there is none. A data directory's Runner and CopyTo are the caller's to set.
+	// DataDir or Endpoint is where the key space is; both are nil when there is none.
 	DataDir  *etcd.DataDir
 	Endpoint *etcd.Endpoint
 	// Journal is the directory for work in progress; "" when the file does not say.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -265,5 +266,50 @@ func TestEtcdOfAnotherMinorIsRefused(t *testing.T) {
 	config.Etcd = etcd.DataDir{Dir: data, Programs: map[string]string{"3.6": programs["3.6"]}, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}}
 	if _, err := crypto.Regenerate(t.Context(), config); !errors.Is(err, etcd.ErrVersion) {
 		t.Errorf("got error %v, want %v", err, etcd.ErrVersion)
+	}
+}
+
+// TestEtcdMember: the member is known by the node's new address afterwards, whenever the run was interrupted.
+func TestEtcdMember(t *testing.T) {
+	programs := cryptotest.EtcdPrograms(t)
+	const old, renamed = "https://192.168.126.10:2380", "https://192.0.2.20:2380"
+	for _, minor := range cryptotest.EtcdMinors {
+		t.Run(minor, func(t *testing.T) {
+			data := filepath.Join(t.TempDir(), "etcd")
+			members := func(use func(context.Context, *clientv3.Client, *etcdserverpb.Member)) {
+				cryptotest.ServeEtcd(t, programs[minor], data, func(ctx context.Context, client *clientv3.Client) {
+					list, err := client.MemberList(ctx)
+					if err != nil || len(list.Members) != 1 {
+						t.Fatalf("members %v, %v", list, err)
+					}
+					use(ctx, client, list.Members[0])
+				})
+			}
+			var id uint64
+			members(func(ctx context.Context, client *clientv3.Client, m *etcdserverpb.Member) {
+				id = m.ID
+				if _, err := client.MemberUpdate(ctx, m.ID, []string{old, "https://192.168.126.100:2380"}); err != nil {
+					t.Fatal(err)
+				}
+			})
+			config := configure(t, t.TempDir(), plan.Rules{Renames: rename.Rules{rename.Address("192.168.126.10", "192.0.2.20")}})
+			config.Etcd = etcd.DataDir{Dir: data, Programs: programs, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}}
+			for _, crash := range []string{"etcd.member", "etcd.compact", "etcd.log.write", ""} {
+				config.Fault = func(point string) error {
+					if point == crash {
+						return errCrash
+					}
+					return nil
+				}
+				if _, err := crypto.Regenerate(t.Context(), config); (crash != "") != errors.Is(err, errCrash) || crash == "" && err != nil {
+					t.Fatalf("crash at %q: %v", crash, err)
+				}
+			}
+			members(func(_ context.Context, _ *clientv3.Client, m *etcdserverpb.Member) {
+				if diff := cmp.Diff([]string{renamed, "https://192.168.126.100:2380"}, m.PeerURLs); diff != "" || m.ID != id {
+					t.Errorf("member %x, which was %x (-want +got):\n%s", m.ID, id, diff)
+				}
+			})
+		})
 	}
 }

@@ -119,6 +119,7 @@ type node struct {
 	files     *files.Tree
 	cluster   clientv3.KV    // nil without etcd
 	keys      *etcd.Keyspace // likewise
+	members   *etcd.Members  // likewise
 	closeEtcd func() error
 	timings   []Timing
 }
@@ -137,7 +138,7 @@ func openNode(ctx context.Context, config Config) (*node, error) {
 		if err != nil {
 			return err
 		}
-		n.cluster, n.keys, n.closeEtcd = client, etcd.New(client), stop
+		n.cluster, n.keys, n.members, n.closeEtcd = client, etcd.New(client), etcd.NewMembers(client), stop
 		return nil
 	})
 	return n, err
@@ -164,7 +165,7 @@ func (n *node) timed(stage string, do func() error) error {
 func (n *node) sources() []site.Source {
 	sources := []site.Source{n.files}
 	if n.keys != nil {
-		sources = append(sources, n.keys)
+		sources = append(sources, n.keys, n.members)
 	}
 	return sources
 }
@@ -264,10 +265,13 @@ func (n *node) issue(ctx context.Context, p *plan.Plan, keys *forge.Forge, found
 
 // carryOut makes the changes. Etcd comes first: its transactions are the ones that can still be refused.
 func (n *node) carryOut(ctx context.Context, changes []site.Change) error {
-	inEtcd := slices.ContainsFunc(changes, func(c site.Change) bool { return c.Store == site.Etcd })
+	inEtcd := slices.ContainsFunc(changes, func(c site.Change) bool { return c.Store != site.File })
 	switch {
 	case n.keys != nil:
 		if err := n.keys.Apply(ctx, changes, n.config.Fault); err != nil {
+			return err
+		}
+		if err := n.members.Apply(ctx, changes, n.config.Fault); err != nil {
 			return err
 		}
 	case inEtcd:
@@ -296,7 +300,7 @@ func (n *node) forget(ctx context.Context) error {
 // confirm reads what was changed once more.
 func (n *node) confirm(ctx context.Context, changes []site.Change) error {
 	if n.keys != nil {
-		if err := n.keys.Confirm(ctx, changes); err != nil {
+		if err := errors.Join(n.keys.Confirm(ctx, changes), n.members.Confirm(ctx, changes)); err != nil {
 			return err
 		}
 	}

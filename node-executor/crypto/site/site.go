@@ -42,14 +42,15 @@ type Store string
 
 // The stores.
 const (
-	File Store = "file"
-	Etcd Store = "etcd"
+	File       Store = "file"
+	Etcd       Store = "etcd"
+	EtcdMember Store = "etcd-member"
 )
 
 // Ref names a site.
 type Ref struct {
 	Store Store  `json:"store"`
-	Name  string `json:"name"` // the path on the node, or the etcd key
+	Name  string `json:"name"` // the path on the node, the key, or the member's id
 }
 
 func (r Ref) String() string { return string(r.Store) + ":" + r.Name }

@@ -164,7 +164,7 @@ func TestEncryptionAtRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nested := keysOf(t, string(decoded(t, string(config2), &corev1.Secret{}).Data["encryption-config"]))
+	nested := keysOf(t, string(cryptotest.Decoded(t, string(config2), &corev1.Secret{}).Data["encryption-config"]))
 	if len(nested) != 2 || len(nested[0]) != 16 || len(nested[1]) != 32 {
 		t.Fatalf("got %d keys in the aggregated servers' configuration", len(nested))
 	}
@@ -191,13 +191,13 @@ func TestEncryptionAtRest(t *testing.T) {
 	if got[bystanderKey] != e.content[bystanderKey] || got[encryptedNo] != e.content[encryptedNo] || got[movedKey] != "" {
 		t.Error("bystanders changed")
 	}
-	if secret := decoded(t, got[encryptedTLS], &corev1.Secret{}); string(secret.Data["tls.key"]) != files["pki/tls.key"] {
+	if secret := cryptotest.Decoded(t, got[encryptedTLS], &corev1.Secret{}); string(secret.Data["tls.key"]) != files["pki/tls.key"] {
 		t.Error("the encrypted secret's private key differs from the file's")
 	}
 	if !strings.Contains(got[routeKey], strings.ReplaceAll(files["pki/tls.key"], "\n", `\n`)) {
 		t.Error("the encrypted route's private key differs from the file's")
 	}
-	if secret := decoded(t, got[operatorKey], &corev1.Secret{}); !bytes.Equal(secret.Data["encryption.apiserver.operator.openshift.io-key"], kube[0]) {
+	if secret := cryptotest.Decoded(t, got[operatorKey], &corev1.Secret{}); !bytes.Equal(secret.Data["encryption.apiserver.operator.openshift.io-key"], kube[0]) {
 		t.Error("the operator's key differs from that of the configuration")
 	}
 	// A summary that was handed out twice would betray keys: only their hashes are in it.

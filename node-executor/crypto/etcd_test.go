@@ -17,9 +17,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
@@ -30,15 +27,6 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/crypto/verify"
 )
-
-// decoded reads what stored wrote.
-func decoded[T runtime.Object](t testing.TB, value string, into T) T {
-	t.Helper()
-	if _, _, err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Decode([]byte(value), nil, into); err != nil {
-		t.Fatal(err)
-	}
-	return into
-}
 
 func gzipped(t testing.TB, text string) string {
 	t.Helper()
@@ -169,7 +157,7 @@ func checkStored(t *testing.T, program, data string, files tree, before map[stri
 			}
 			return string(r.Kvs[0].Value)
 		}
-		secret := decoded(t, get(tlsKey), &corev1.Secret{})
+		secret := cryptotest.Decoded(t, get(tlsKey), &corev1.Secret{})
 		for name, file := range map[string]string{"tls.crt": "pki/tls.crt", "tls.key": "pki/tls.key"} {
 			if string(secret.Data[name]) != files[file] {
 				t.Errorf("secret's %s differs from %s", name, file)
@@ -184,23 +172,23 @@ func checkStored(t *testing.T, program, data string, files tree, before map[stri
 		if diff := cmp.Diff(want, secret.Annotations); diff != "" {
 			t.Errorf("annotations do not agree with the certificate:\n%s", diff)
 		}
-		if admin := decoded(t, get(kubeadminKey), &corev1.Secret{}); string(admin.Data["kubeadmin"]) != "another" {
+		if admin := cryptotest.Decoded(t, get(kubeadminKey), &corev1.Secret{}); string(admin.Data["kubeadmin"]) != "another" {
 			t.Error("the administrator's password was not set")
 		}
-		if token := decoded(t, get(tokenKey), &corev1.Secret{}); string(token.Data["token"]) != files["sa/token"] {
+		if token := cryptotest.Decoded(t, get(tokenKey), &corev1.Secret{}); string(token.Data["token"]) != files["sa/token"] {
 			t.Error("token in secret differs from the file's")
 		}
-		bundle := decoded(t, get(bundleKey), &corev1.ConfigMap{})
+		bundle := cryptotest.Decoded(t, get(bundleKey), &corev1.ConfigMap{})
 		if bundle.Data["ca-bundle.crt"] != files["pki/bundle.pem"] || gunzipped(t, bundle.BinaryData["bundle.gz"]) != files["pki/bundle.pem"] {
 			t.Error("bundle in config map differs from the file's")
 		}
 		renamedConfig := strings.ReplaceAll(handwritten(files), "seed.example", "target.example")
-		if got := decoded(t, get(kubeconfigKey), &corev1.ConfigMap{}).Data["kubeconfig"]; got != renamedConfig {
+		if got := cryptotest.Decoded(t, get(kubeconfigKey), &corev1.ConfigMap{}).Data["kubeconfig"]; got != renamedConfig {
 			t.Errorf("got kubeconfig\n%s\nwant\n%s", got, renamedConfig)
 		}
 		checkMachineConfig(t, get(machineKey), files["pki/ca.crt"])
 		renamed := strings.Replace(nodeKey, "sno-seed", "sno-target", 1)
-		node := decoded(t, get(renamed), &corev1.Node{})
+		node := cryptotest.Decoded(t, get(renamed), &corev1.Node{})
 		if node.Name != "sno-target" || node.Labels["kubernetes.io/hostname"] != "sno-target" {
 			t.Errorf("got node %v, want it renamed", node.ObjectMeta)
 		}

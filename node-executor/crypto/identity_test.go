@@ -25,8 +25,8 @@ import (
 func TestNothingTellsTheSeed(t *testing.T) {
 	seed := fixture.New(t, fixture.Options{Seed: 1, Name: "seedling", NewKey: cryptotest.NewKeys("seed").Make})
 	before := seed.Objects(t)
-	pullSecret := decoded(t, before["/kubernetes.io/secrets/openshift-config/pull-secret"], &corev1.Secret{}).Data[corev1.DockerConfigJsonKey]
-	kubeadmin := decoded(t, before["/kubernetes.io/secrets/kube-system/kubeadmin"], &corev1.Secret{}).Data["kubeadmin"]
+	pullSecret := cryptotest.Decoded(t, before["/kubernetes.io/secrets/openshift-config/pull-secret"], &corev1.Secret{}).Data[corev1.DockerConfigJsonKey]
+	kubeadmin := cryptotest.Decoded(t, before["/kubernetes.io/secrets/kube-system/kubeadmin"], &corev1.Secret{}).Data["kubeadmin"]
 	from := site.Names{
 		Domain: seed.Identity.Domain(), InfraID: seed.Identity.InfraID, ClusterID: seed.Identity.ClusterID, Hostname: seed.Identity.Hostname,
 		NodeIPs: []string{seed.Identity.NodeIP}, MachineNetworks: []string{"192.168.126.0/24"},
@@ -63,10 +63,10 @@ func TestNothingTellsTheSeed(t *testing.T) {
 	for name, text := range tells(t, seed, after, told) {
 		t.Errorf("%s still says %q", name, text)
 	}
-	if got := decoded(t, after["/kubernetes.io/configmaps/kube-system/cluster-config-v1"], &corev1.ConfigMap{}).Data["install-config"]; got != string(target.InstallConfig) {
+	if got := cryptotest.Decoded(t, after["/kubernetes.io/configmaps/kube-system/cluster-config-v1"], &corev1.ConfigMap{}).Data["install-config"]; got != string(target.InstallConfig) {
 		t.Errorf("got install-config %q", got)
 	}
-	if got := decoded(t, after["/kubernetes.io/secrets/openshift-config/pull-secret"], &corev1.Secret{}).Data[corev1.DockerConfigJsonKey]; !bytes.Equal(got, target.PullSecret) {
+	if got := cryptotest.Decoded(t, after["/kubernetes.io/secrets/openshift-config/pull-secret"], &corev1.Secret{}).Data[corev1.DockerConfigJsonKey]; !bytes.Equal(got, target.PullSecret) {
 		t.Errorf("got pull secret %q", got)
 	}
 	again(t, config)

@@ -238,7 +238,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 				if err != nil || len(r.Kvs) != 1 {
 					t.Fatalf("cannot get secret: %v", err)
 				}
-				secret := decoded(t, string(r.Kvs[0].Value), &corev1.Secret{})
+				secret := cryptotest.Decoded(t, string(r.Kvs[0].Value), &corev1.Secret{})
 				if string(secret.Data["tls.key"]) != after["pki/tls.key"] || string(secret.Data["tls.crt"]) != after["pki/tls.crt"] {
 					t.Error("secret and file are of two generations")
 				}

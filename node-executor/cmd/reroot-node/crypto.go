@@ -87,7 +87,7 @@ func (o *cryptoOptions) inspect(ctx context.Context, settings *configfile.Settin
 	config.Log = o.log
 	g, err := crypto.Inspect(ctx, config)
 	if err != nil {
-		return err
+		return regeneration(err, true)
 	}
 	if o.output == "dot" {
 		return g.WriteDOT(stdout)
@@ -109,7 +109,7 @@ func (o *cryptoOptions) regenerate(ctx context.Context, settings *configfile.Set
 	}
 	summary, err := crypto.Regenerate(ctx, config)
 	if err != nil {
-		return refusedPlan(err)
+		return regeneration(err, false)
 	}
 	for _, path := range settings.Summary {
 		if err := writeSummary(path, summary); err != nil {
@@ -127,7 +127,7 @@ func (o *cryptoOptions) preview(ctx context.Context, settings *configfile.Settin
 	config.Log = o.log
 	p, err := crypto.Prepare(ctx, config)
 	if err != nil {
-		return err
+		return regeneration(err, true)
 	}
 	preview := crypto.NewPreview(p)
 	print := printPreview
@@ -138,7 +138,7 @@ func (o *cryptoOptions) preview(ctx context.Context, settings *configfile.Settin
 		return err
 	}
 	if len(preview.Problems) > 0 {
-		return refusedPlan(&crypto.RefusedError{Stage: "plan", Problems: preview.Problems})
+		return regeneration(&crypto.RefusedError{Stage: "plan", Problems: preview.Problems}, true)
 	}
 	return nil
 }

@@ -312,7 +312,11 @@ func TestCryptoFailures(t *testing.T) {
 		"refused":        {[]string{"regenerate"}, func() { s.write("node/etc/kubernetes/foreign.crt", foreign) }, 6, "because: cannot regenerate cryptography: 1 problems found in plan"},
 		"refused plan":   {[]string{"regenerate", "--dry-run"}, func() { s.write("node/etc/kubernetes/foreign.crt", foreign) }, 6, "do: see all of it"},
 		"no program": {[]string{"inspect"}, func() { s.config["etcd"] = map[string]any{"programs": map[string]string{"3.6": s.etcd}} }, 1,
-			"no etcd of the data directory's minor version"},
+			"do: name under etcd.programs"},
+		"no etcd": {[]string{"inspect"}, func() {
+			s.config["etcd"] = map[string]any{"dir": "/none", "programs": map[string]string{"3.5": s.etcd}}
+		}, 1,
+			"error: cannot read the cluster's cryptography\nbecause: cannot read etcd's version"},
 		"recert's, not here": {[]string{"regenerate"}, func() { s.config = map[string]any{"ip_change_only": true, "crypto_dirs": []string{"/kubernetes"}} }, 2,
 			"error: cannot take option ip_change_only\nbecause: "},
 	} {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/configfile"
+	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
 )
 
 // Exit codes, as the README lists them for all programs.
@@ -54,14 +55,21 @@ func wrongFile(err error) error {
 	return f
 }
 
-// refusedPlan is the failure of a plan that has problems; other errors are passed on.
-func refusedPlan(err error) error {
+// regeneration is the failure of a regeneration, or of what only reads for one.
+func regeneration(err error, reads bool) error {
+	f := &failure{cannot: "regenerate the cluster's cryptography", because: err.Error(), code: codeFailed, err: err}
 	refused := (*crypto.RefusedError)(nil)
-	if !errors.As(err, &refused) {
+	switch {
+	case errors.Is(err, context.Canceled):
 		return err
+	case errors.As(err, &refused):
+		f.code, f.do = codeRefused, "see all of it with --dry-run, and mend the configuration; nothing was changed"
+	case errors.Is(err, etcd.ErrVersion):
+		f.do = "name under etcd.programs an etcd of the minor version that wrote the data directory; nothing was changed"
+	case reads:
+		f.cannot, f.do = "read the cluster's cryptography", "mend that and run the command again; nothing was changed"
+	default:
+		f.do = "mend that and run the command again with the same journal: it finishes what was begun"
 	}
-	return &failure{
-		cannot: "regenerate the cluster's cryptography", because: err.Error(), code: codeRefused, err: err,
-		do: "see all of it with --dry-run, and mend the configuration; nothing was changed",
-	}
+	return f
 }

@@ -13,6 +13,7 @@ import (
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/upgrade"
@@ -118,6 +119,9 @@ func (f Function) run(ctx context.Context, s upgrade.State) ([]events.BackupRef,
 			case failed:
 				return nil, failure(b, ref), nil
 			case underWay:
+				if err := f.wake(ctx, b); err != nil {
+					return nil, nil, cluster.Again(err, "waiting for the cluster's API")
+				}
 				running = fmt.Sprintf("Backup %s (wave %d of %d) is %s", b.Name, i+1, len(waves), progress(b))
 			}
 			done = append(done, ref)
@@ -141,6 +145,27 @@ func (f Function) ensure(ctx context.Context, s upgrade.State, doc cluster.Docum
 		return nil, err
 	}
 	return cluster.Object[velerov1.Backup](u)
+}
+
+// annotationWoken is when a Backup was last changed for Velero to look at it.
+const annotationWoken = "reroot.dev/woken"
+
+// wakeEvery is how often that is done at most.
+const wakeEvery = 10 * time.Second
+
+// wake changes a Backup that Velero was about to start, so that it looks at it. Velero 1.18 starts a Backup only at the
+// moment when it sees it change to ReadyToStart: one that it was killed with would stay there for ever.
+func (f Function) wake(ctx context.Context, b *velerov1.Backup) error {
+	if b.Status.Phase != velerov1.BackupPhaseReadyToStart {
+		return nil
+	}
+	// Within the interval the patch is the same, changes nothing, and nobody is told of it.
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, annotationWoken, time.Now().UTC().Truncate(wakeEvery).Format(time.RFC3339))
+	_, err := f.Cluster.Resource(velero.Backups).Namespace(b.Namespace).Patch(ctx, b.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil // the next look says so
+	}
+	return err
 }
 
 type end int

@@ -66,6 +66,24 @@ func TestRestlessCluster(t *testing.T) {
 			t.Errorf("it says %s", answer.Data())
 		}
 	})
+	t.Run("a Backup that Velero was killed with is brought to its mind", func(t *testing.T) {
+		configMap(t, "default", "woken", pairOf("woken", "default"))
+		y := begin(t, "dozing", map[string]any{"oadpContent": refs("default/woken")}, events.TypeUpgradeStarted)
+		backups := world.Client.Resource(velero.Backups).Namespace(velero.Namespace)
+		object := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "velero.io/v1", "kind": "Backup",
+			"metadata": map[string]any{"namespace": velero.Namespace, "name": "woken-dozing", "labels": map[string]any{velero.LabelUpgrade: "dozing"}}, "spec": map[string]any{}, "status": map[string]any{"phase": "ReadyToStart"}}}
+		if _, err := backups.Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := (backup.Function{Cluster: world.Client}).Handle(t.Context(), y.state, y.last)
+		if again := (*functions.Retry)(nil); !errors.As(err, &again) || !strings.Contains(again.Reason, "ReadyToStart") {
+			t.Fatalf("it does not wait: %v", err)
+		}
+		seen, err := backups.Get(t.Context(), "woken-dozing", metav1.GetOptions{})
+		if err != nil || seen.GetAnnotations()["reroot.dev/woken"] == "" {
+			t.Errorf("Velero sees no change: %v, %v", seen.GetAnnotations(), err)
+		}
+	})
 	t.Run("until the deadline", func(t *testing.T) {
 		y := begin(t, "restless-late", map[string]any{"oadpContent": refs("default/late")}, events.TypeUpgradeStarted)
 		y.tell(t, events.TypeDeadlinePassed, nil)

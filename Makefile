@@ -43,7 +43,7 @@ compiler:
 		apt-get update -q && apt-get install -q -y --no-install-recommends gcc libc6-dev openssl; }
 
 .PHONY: crash
-crash: lab ## kill processes and cut the power at some forty random moments of twelve upgrades, rollbacks and clean-ups; a quarter of an hour; ARGS="-seed N"
+crash: lab ## kill processes and cut the power at some 35 random moments of twelve upgrades, rollbacks and clean-ups; a quarter of an hour; ARGS="-seed N"
 	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 150m ./test/e2e -run '^Test(Crash|Watchdog)$$' -rounds 12 -slow $(ARGS)
 
 .PHONY: prove

@@ -112,7 +112,7 @@ func TestEncryptingAPIServer(t *testing.T) {
 	old, before := keysOf(t, string(text)), l.objects(t, seed)
 	_, err = crypto.Regenerate(t.Context(), crypto.Config{
 		Roots: []files.Root{{Host: seed.Etc, Node: "/etc"}, {Host: filepath.Join(seed.Var, "lib/kubelet"), Node: "/var/lib/kubelet"}},
-		Etcd:  etcd.DataDir{Dir: filepath.Join(seed.Var, "lib/etcd"), Programs: map[string]string{"3.6": l.programs["etcd-3.6"]}, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}},
+		Etcd:  etcd.DataDir{Dir: filepath.Join(seed.Var, "lib/etcd"), Programs: map[string]string{"3.6": l.programs["etcd-3.6"]}, Runner: cryptotest.Runner{}},
 		Rules: plan.Rules{Own: plan.DefaultOwn, External: plan.DefaultExternal, Validity: plan.Extend, Now: time.Now()}, Journal: filepath.Join(t.TempDir(), "journal"),
 	})
 	check(t, err)

@@ -102,7 +102,7 @@ func (e *encryptedCluster) write(t *testing.T, rules plan.Rules, also map[string
 	})
 	dir = e.tree.write(t)
 	config = configure(t, dir, rules)
-	config.Etcd = etcd.DataDir{Dir: data, Programs: map[string]string{"3.6": program}, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}}
+	config.Etcd = etcd.DataDir{Dir: data, Programs: map[string]string{"3.6": program}, Runner: cryptotest.Runner{}}
 	return config, dir, data
 }
 

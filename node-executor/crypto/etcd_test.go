@@ -127,7 +127,7 @@ func TestEtcd(t *testing.T) {
 				Renames: rename.Rules{rename.Hostname("sno-seed", "sno-target"), rename.Domain("seed.example", "target.example")},
 				Changes: rule.Rules{rule.Kubeadmin([]byte("another"))},
 			})
-			config.Etcd = etcd.DataDir{Dir: data, Programs: programs, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}}
+			config.Etcd = etcd.DataDir{Dir: data, Programs: programs, Runner: cryptotest.Runner{}}
 			summary, err := crypto.Regenerate(t.Context(), config)
 			if err != nil {
 				t.Fatal(err)
@@ -251,7 +251,7 @@ func TestEtcdOfAnotherMinorIsRefused(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "etcd")
 	cryptotest.ServeEtcd(t, programs["3.5"], data, func(context.Context, *clientv3.Client) {})
 	config := configure(t, t.TempDir(), plan.Rules{})
-	config.Etcd = etcd.DataDir{Dir: data, Programs: map[string]string{"3.6": programs["3.6"]}, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}}
+	config.Etcd = etcd.DataDir{Dir: data, Programs: map[string]string{"3.6": programs["3.6"]}, Runner: cryptotest.Runner{}}
 	if _, err := crypto.Regenerate(t.Context(), config); !errors.Is(err, etcd.ErrVersion) {
 		t.Errorf("got error %v, want %v", err, etcd.ErrVersion)
 	}
@@ -281,7 +281,7 @@ func TestEtcdMember(t *testing.T) {
 				}
 			})
 			config := configure(t, t.TempDir(), plan.Rules{Renames: rename.Rules{rename.Address("192.168.126.10", "192.0.2.20")}})
-			config.Etcd = etcd.DataDir{Dir: data, Programs: programs, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}}
+			config.Etcd = etcd.DataDir{Dir: data, Programs: programs, Runner: cryptotest.Runner{}}
 			for _, crash := range []string{"etcd.member", "etcd.compact", "etcd.log.write", ""} {
 				config.Fault = func(point string) error {
 					if point == crash {

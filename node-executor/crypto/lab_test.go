@@ -122,7 +122,7 @@ func TestLabCluster(t *testing.T) {
 	rules := asTarget(t, l, plan.Rules{Own: plan.DefaultOwn, External: plan.DefaultExternal, Validity: plan.Extend, Now: time.Now()}, seed, target)
 	config := crypto.Config{
 		Roots: []files.Root{{Host: seed.Etc, Node: "/etc"}, {Host: filepath.Join(seed.Var, "lib/kubelet"), Node: "/var/lib/kubelet"}},
-		Etcd:  etcd.DataDir{Dir: filepath.Join(seed.Var, "lib/etcd"), Programs: map[string]string{"3.6": l.programs["etcd-3.6"]}, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}},
+		Etcd:  etcd.DataDir{Dir: filepath.Join(seed.Var, "lib/etcd"), Programs: map[string]string{"3.6": l.programs["etcd-3.6"]}, Runner: cryptotest.Runner{}},
 		Rules: rules, Journal: filepath.Join(t.TempDir(), "journal"),
 	}
 	summary, err := crypto.Regenerate(t.Context(), config)

@@ -2,11 +2,8 @@ package cryptotest
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -14,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
+	"github.com/reroot-dev/reroot/node-executor/host"
 	"github.com/reroot-dev/reroot/test/lab/build"
 )
 
@@ -34,52 +32,12 @@ func EtcdPrograms(t testing.TB) map[string]string {
 	return programs
 }
 
-// Runner runs programs as children of the test; their output goes to the log file.
-type Runner struct{ Log string }
+// Runner runs programs as children of the test.
+type Runner struct{}
 
 // Start implements etcd.Runner.
-func (r Runner) Start(_ context.Context, program string, args []string) (etcd.Process, error) {
-	log, err := os.OpenFile(r.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	cmd := exec.Command(program, args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	p := &process{cmd: cmd, exited: make(chan struct{})}
-	go func() {
-		p.err = cmd.Wait()
-		close(p.exited)
-	}()
-	return p, nil
-}
-
-type process struct {
-	cmd    *exec.Cmd
-	exited chan struct{}
-	err    error // set before exited is closed
-}
-
-func (p *process) Exited() <-chan struct{} { return p.exited }
-
-func (p *process) Stop(ctx context.Context) error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails when it has ended already, which Wait tells
-	select {
-	case <-p.exited:
-	case <-ctx.Done():
-		_ = p.cmd.Process.Kill()
-		<-p.exited
-		return ctx.Err()
-	}
-	status, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	if p.err == nil || status.Signaled() && status.Signal() == syscall.SIGTERM {
-		return nil
-	}
-	return fmt.Errorf("etcd ended: %w", p.err)
+func (Runner) Start(_ context.Context, program string, args []string) (etcd.Process, error) {
+	return host.StartChild(host.Cmd{Name: program, Args: args})
 }
 
 // ServeEtcd starts an etcd on the directory, calls use with a client and stops it again. It is how a
@@ -95,8 +53,7 @@ func ServeEtcd(t testing.TB, program, dir string, use func(context.Context, *cli
 	defer os.RemoveAll(sockets)
 	socket := filepath.Join(sockets, "c")
 	url := "unix://" + socket
-	log := filepath.Join(t.TempDir(), "etcd.log")
-	p, err := Runner{log}.Start(ctx, program, []string{
+	p, err := Runner{}.Start(ctx, program, []string{
 		"--data-dir", dir, "--listen-client-urls", url, "--advertise-client-urls", "http://127.0.0.1:2379",
 		"--listen-peer-urls", "unix://" + filepath.Join(sockets, "p"), "--log-level", "error",
 		"--heartbeat-interval", "10", "--election-timeout", "50", // the only member need not wait for others
@@ -131,8 +88,7 @@ func ServeEtcd(t testing.TB, program, dir string, use func(context.Context, *cli
 		}
 	}()
 	if _, err := client.Get(ctx, "ready"); err != nil {
-		text, _ := os.ReadFile(log)
-		t.Fatalf("etcd does not serve: %v\n%s", err, text)
+		t.Fatalf("etcd does not serve: %v", err) // stopping it says what it said
 	}
 	use(ctx, client)
 	// Only then does a new directory say of which version it is.

@@ -37,7 +37,7 @@ func newWorld(t *testing.T, minor string, write func(context.Context, *clientv3.
 	t.Helper()
 	programs := cryptotest.EtcdPrograms(t)
 	w := world{minor: minor, program: programs[minor], dir: filepath.Join(t.TempDir(), "etcd")}
-	w.DataDir = etcd.DataDir{Dir: w.dir, Programs: programs, Runner: cryptotest.Runner{Log: filepath.Join(t.TempDir(), "log")}}
+	w.DataDir = etcd.DataDir{Dir: w.dir, Programs: programs, Runner: cryptotest.Runner{}}
 	cryptotest.ServeEtcd(t, w.program, w.dir, nobody) // until it has a version
 	killed := w.DataDir
 	killed.Runner = killing{killed.Runner}

@@ -84,13 +84,13 @@ func Regenerate(ctx context.Context, config Config) (_ *Summary, err error) {
 		if record, err = n.prepare(ctx); err != nil {
 			return nil, err
 		}
-		if err := journal.Prepare(record.Changes, record.Summary, config.Fault); err != nil {
+		if err := n.timed("journal", func() error { return journal.Prepare(record.Changes, record.Summary, config.Fault) }); err != nil {
 			return nil, err
 		}
 	} else {
 		config.Log.InfoContext(ctx, "finishing an interrupted regeneration", slog.Int("sites", len(record.Changes)))
 	}
-	if err := n.carryOut(ctx, record.Changes); err != nil {
+	if err := n.timed("carry out", func() error { return n.carryOut(ctx, record.Changes) }); err != nil {
 		return nil, err
 	}
 	if err := n.forget(ctx); err != nil {
@@ -268,7 +268,7 @@ func (n *node) carryOut(ctx context.Context, changes []site.Change) error {
 	inEtcd := slices.ContainsFunc(changes, func(c site.Change) bool { return c.Store != site.File })
 	switch {
 	case n.keys != nil:
-		if err := n.keys.Apply(ctx, changes, n.config.Fault); err != nil {
+		if err := n.timed("apply to etcd", func() error { return n.keys.Apply(ctx, changes, n.config.Fault) }); err != nil {
 			return err
 		}
 		if err := n.members.Apply(ctx, changes, n.config.Fault); err != nil {
@@ -277,7 +277,7 @@ func (n *node) carryOut(ctx context.Context, changes []site.Change) error {
 	case inEtcd:
 		return errors.New("cannot finish an interrupted regeneration without etcd")
 	}
-	if err := n.files.Apply(ctx, changes, n.config.Fault); err != nil {
+	if err := n.timed("apply to files", func() error { return n.files.Apply(ctx, changes, n.config.Fault) }); err != nil {
 		return err
 	}
 	return n.confirm(ctx, changes)
@@ -288,13 +288,13 @@ func (n *node) forget(ctx context.Context) error {
 	if n.keys == nil {
 		return nil
 	}
-	if err := n.keys.Forget(ctx, n.config.Fault); err != nil {
+	if err := n.timed("compact", func() error { return n.keys.Compact(ctx, n.config.Fault) }); err != nil {
 		return err
 	}
-	if err := n.close(); err != nil {
+	if err := n.timed("close etcd", n.close); err != nil {
 		return err
 	}
-	return n.config.Etcd.ForgetLog(ctx, n.config.Fault)
+	return n.timed("forget", func() error { return n.config.Etcd.Forget(ctx, n.config.Fault) })
 }
 
 // confirm reads what was changed once more.

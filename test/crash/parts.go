@@ -16,7 +16,7 @@ import (
 
 // CryptoPoints are the fault points of package crypto, which the stand-in passes one after the other. What they break inside of that package is its own tests' business; here it is what the executor makes of it.
 var CryptoPoints = []string{
-	"journal.prepare.write", "journal.prepare.rename", "etcd.transaction", "etcd.member", "etcd.compact", "etcd.defragment",
+	"journal.prepare.write", "journal.prepare.rename", "etcd.transaction", "etcd.member", "etcd.compact", "etcd.defragment", "etcd.pages",
 	"etcd.log.write", "etcd.log.rename", "etcd.wal.remove", "etcd.snap.remove",
 	"file.stage", "file.sync", "file.rename", "file.remove", "journal.finish.write", "journal.finish.rename", "journal.wipe",
 }

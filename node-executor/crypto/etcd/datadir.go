@@ -26,13 +26,15 @@ const (
 	// startPoll is how often a program that is starting is looked at.
 	startPoll = 10 * time.Millisecond
 	quota     = "8589934592"
-	// A snapshot after every second entry, so that there is one of this start: see ForgetLog.
+	// A snapshot after every second entry, so that there is one of this start: see forgetLog.
 	snapshotCount = "1"
 	// The only member need not wait for others before it leads, but waits as long as it would: a second, by default.
 	heartbeatMillis, electionMillis = "10", "50"
 	// etcd insists on advertising a host and port; nobody follows it.
 	advertisedURL = "http://127.0.0.1:2379"
-	unixScheme    = "unix://"
+	// The history is dropped in one go: between batches etcd rests, for those whom it serves meanwhile.
+	compactionBatch = "1000000000"
+	unixScheme      = "unix://"
 )
 
 // Runner starts programs.
@@ -107,6 +109,7 @@ func (d DataDir) open(ctx context.Context, minor, program string) (*clientv3.Cli
 		"--listen-peer-urls", unixScheme + filepath.Join(sockets, "peer"),
 		"--quota-backend-bytes", quota, "--snapshot-count", snapshotCount,
 		"--heartbeat-interval", heartbeatMillis, "--election-timeout", electionMillis, "--log-level", "error",
+		compactionFlag(minor), compactionBatch,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot start etcd %s: %w", minor, err), os.RemoveAll(sockets))
@@ -122,6 +125,14 @@ func (d DataDir) open(ctx context.Context, minor, program string) (*clientv3.Cli
 		return nil, nil, errors.Join(err, stop())
 	}
 	return client, func() error { return errors.Join(client.Close(), stop()) }, nil
+}
+
+// compactionFlag is what an etcd of a minor version calls the number of revisions that it drops at once.
+func compactionFlag(minor string) string {
+	if minor == "3.5" {
+		return "--experimental-compaction-batch-limit"
+	}
+	return "--compaction-batch-limit"
 }
 
 // connect waits until the etcd behind the socket answers and checks that it is what it was taken for.
@@ -188,8 +199,24 @@ func dial(config clientv3.Config) (*clientv3.Client, error) {
 // Endpoint opens an etcd that is running already. It must belong to the node alone.
 type Endpoint struct{ Config clientv3.Config }
 
-// ForgetLog does nothing: the log of an etcd that goes on running is its own, which forgets as it is filled.
-func (e Endpoint) ForgetLog(context.Context, func(string) error) error { return nil }
+// Forget has etcd write its database anew, without the pages that are free. Its log is its own as long as it runs: it
+// forgets as it is filled.
+func (e Endpoint) Forget(ctx context.Context, fault func(string) error) (err error) {
+	client, stop, err := e.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	if err := fault("etcd.defragment"); err != nil {
+		return err
+	}
+	for _, endpoint := range client.Endpoints() {
+		if _, err := client.Defragment(ctx, endpoint); err != nil {
+			return fmt.Errorf("cannot defragment etcd: %w", err)
+		}
+	}
+	return nil
+}
 
 // Open connects.
 func (e Endpoint) Open(ctx context.Context) (*clientv3.Client, func() error, error) {

@@ -70,7 +70,7 @@ func TestKeyspace(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 2 {
-				if err := keys.Forget(ctx, never); err != nil {
+				if err := keys.Compact(ctx, never); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -31,17 +31,14 @@ const (
 // ErrInUse says that an etcd has the data directory open.
 var ErrInUse = errors.New("an etcd has the data directory open")
 
-// ForgetLog removes former values from the write-ahead log and the snapshots of a directory that has been opened and
-// closed. It does at once what etcd does when a log becomes too long, and nothing else: a new file that goes on after
-// the latest snapshot, and then the older ones away, oldest first. At every point in between etcd starts from what is
-// there, and the call may be repeated. Fault is called before each step.
-//
-// The latest snapshot must not be older than etcd's last start, since the log behind it stays; [DataDir.Open] has etcd
-// make one as soon as it has started. Freed disk blocks are not overwritten.
-func (d DataDir) ForgetLog(_ context.Context, fault func(string) error) (err error) {
+// Forget removes former values from what the directory keeps besides its database: free pages, write-ahead log and
+// snapshots. Etcd must have been opened and closed before, and its history compacted ([Keyspace.Compact]). It may be
+// repeated after a crash at any point, and at every point etcd starts from what is there. Fault is called before each step.
+// Freed disk blocks are not overwritten.
+func (d DataDir) Forget(_ context.Context, fault func(string) error) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("cannot forget former values in etcd's log: %w", err)
+			err = fmt.Errorf("cannot forget former values in etcd's directory: %w", err)
 		}
 	}()
 	member, err := os.OpenRoot(filepath.Join(d.Dir, memberDir))
@@ -54,6 +51,21 @@ func (d DataDir) ForgetLog(_ context.Context, fault func(string) error) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
+	if err := fault("etcd.pages"); err != nil {
+		return err
+	}
+	if err := clearFreePages(member); err != nil {
+		return err
+	}
+	return forgetLog(member, fault)
+}
+
+// forgetLog does at once what etcd does when a log becomes too long, and nothing else: a new file that goes on after
+// the latest snapshot, and then the older ones away, oldest first.
+//
+// The latest snapshot must not be older than etcd's last start, since the log behind it stays; [DataDir.Open] has etcd
+// make one as soon as it has started.
+func forgetLog(member *os.Root, fault func(string) error) error {
 	old, err := openLog(member)
 	if err != nil {
 		return err

@@ -85,7 +85,7 @@ func (w world) replaceAll(t *testing.T) {
 			put(t.Context(), t, client, string(kv.Key), "new", clientv3.WithLease(clientv3.LeaseID(kv.Lease)))
 		}
 	}
-	if err := errors.Join(etcd.New(client).Forget(t.Context(), never), stop()); err != nil {
+	if err := errors.Join(etcd.New(client).Compact(t.Context(), never), stop()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -125,7 +125,11 @@ func (w world) check(t *testing.T, want state, when string) {
 			t.Errorf("%s etcd serves something else:\n%s", when, diff)
 		}
 	})
-	if minor, err := etcd.Minor(filepath.Join(w.dir, "member", "snap", "db")); err != nil || minor != w.minor {
+	db := filepath.Join(w.dir, "member", "snap", "db")
+	if _, err := readStored(db); err != nil {
+		t.Errorf("%s bbolt finds the backend out of order: %v", when, err)
+	}
+	if minor, err := etcd.Minor(db); err != nil || minor != w.minor {
 		t.Errorf("got version %q, %v; want %s as before", minor, err, w.minor)
 	}
 }
@@ -176,7 +180,7 @@ func putOld(t *testing.T) func(context.Context, *clientv3.Client) {
 	}
 }
 
-func TestForgetLog(t *testing.T) {
+func TestForget(t *testing.T) {
 	for _, minor := range cryptotest.EtcdMinors {
 		t.Run(minor, func(t *testing.T) {
 			w := newWorld(t, minor, putOld(t))
@@ -187,7 +191,7 @@ func TestForgetLog(t *testing.T) {
 			if len(w.left(t)) == 0 {
 				t.Fatal("there is nothing to forget")
 			}
-			if err := w.ForgetLog(t.Context(), never); err != nil {
+			if err := w.Forget(t.Context(), never); err != nil {
 				t.Fatal(err)
 			}
 			if left := w.left(t); len(left) > 0 {
@@ -199,7 +203,7 @@ func TestForgetLog(t *testing.T) {
 }
 
 // At every point where it may crash etcd starts from what is there, and the next run ends as one that did not crash.
-func TestForgetLogCrashes(t *testing.T) {
+func TestForgetCrashes(t *testing.T) {
 	for _, minor := range cryptotest.EtcdMinors {
 		t.Run(minor, func(t *testing.T) {
 			w := newWorld(t, minor, putOld(t))
@@ -207,7 +211,7 @@ func TestForgetLogCrashes(t *testing.T) {
 			for n, err := 1, errCrash; err != nil; n++ {
 				w.replaceAll(t)
 				points = points[:0]
-				err = w.ForgetLog(t.Context(), func(point string) error {
+				err = w.Forget(t.Context(), func(point string) error {
 					if points = append(points, point); len(points) == n {
 						return errCrash
 					}
@@ -221,7 +225,7 @@ func TestForgetLogCrashes(t *testing.T) {
 				}
 				w.check(t, w.after(), fmt.Sprintf("after a crash at %v", points))
 			}
-			for _, want := range []string{"etcd.log.write", "etcd.log.rename", "etcd.wal.remove", "etcd.snap.remove"} {
+			for _, want := range []string{"etcd.pages", "etcd.log.write", "etcd.log.rename", "etcd.wal.remove", "etcd.snap.remove"} {
 				if !slices.Contains(points, want) {
 					t.Errorf("got points %v, want %s among them", points, want)
 				}
@@ -231,7 +235,7 @@ func TestForgetLogCrashes(t *testing.T) {
 }
 
 // A log of several files ends as one, and a crash between two removals leaves no gap.
-func TestForgetLogOfSeveralFiles(t *testing.T) {
+func TestForgetOfSeveralFiles(t *testing.T) {
 	large := oldValue + strings.Repeat("x", 1<<20)
 	w := newWorld(t, "3.5", func(ctx context.Context, client *clientv3.Client) {
 		for range 130 {
@@ -240,7 +244,7 @@ func TestForgetLogOfSeveralFiles(t *testing.T) {
 	})
 	w.replaceAll(t)
 	removed := 0
-	err := w.ForgetLog(t.Context(), func(point string) error {
+	err := w.Forget(t.Context(), func(point string) error {
 		if point == "etcd.wal.remove" {
 			removed++
 		}
@@ -254,7 +258,7 @@ func TestForgetLogOfSeveralFiles(t *testing.T) {
 	}
 	w.check(t, w.after(), "after a crash")
 	w.replaceAll(t)
-	if err := w.ForgetLog(t.Context(), never); err != nil {
+	if err := w.Forget(t.Context(), never); err != nil {
 		t.Fatal(err)
 	}
 	if left := w.left(t); len(left) > 0 {
@@ -263,11 +267,11 @@ func TestForgetLogOfSeveralFiles(t *testing.T) {
 	w.check(t, w.after(), "afterwards")
 }
 
-func TestForgetLogRefuses(t *testing.T) {
+func TestForgetRefuses(t *testing.T) {
 	t.Run("a directory that an etcd has open", func(t *testing.T) {
 		w := newWorld(t, "3.6", putOld(t))
 		cryptotest.ServeEtcd(t, w.program, w.dir, func(ctx context.Context, _ *clientv3.Client) {
-			if err := w.ForgetLog(ctx, never); !errors.Is(err, etcd.ErrInUse) {
+			if err := w.Forget(ctx, never); !errors.Is(err, etcd.ErrInUse) {
 				t.Errorf("got error %v, want %v", err, etcd.ErrInUse)
 			}
 		})
@@ -277,7 +281,7 @@ func TestForgetLogRefuses(t *testing.T) {
 		w.replaceAll(t)
 		cryptotest.ServeEtcd(t, w.program, w.dir, func(ctx context.Context, client *clientv3.Client) { put(ctx, t, client, "key-00", oldValue) })
 		w.check(t, func() state { s := w.after(); s.Values["key-00"] = oldValue; return s }(), "started once more")
-		if err := w.ForgetLog(t.Context(), never); err == nil || !strings.Contains(err.Error(), "in no snapshot") {
+		if err := w.Forget(t.Context(), never); err == nil || !strings.Contains(err.Error(), "in no snapshot") {
 			t.Errorf("got error %v", err)
 		}
 	})

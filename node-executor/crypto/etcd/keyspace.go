@@ -3,8 +3,8 @@
 //
 // A stopped cluster's data directory is opened by a program of its own minor version, upstream's etcd unchanged, which
 // the nested modules etcd-3.5, etcd-3.6 and etcd-3.7 build: a newer one would change the directory's form for good. When all
-// is done, nothing of what was replaced is left in it: history and free pages are dropped by etcd itself
-// ([Keyspace.Forget]), the write-ahead log is cut behind a new snapshot ([DataDir.ForgetLog]).
+// is done, nothing of what was replaced is left in it: etcd itself drops the history ([Keyspace.Compact]); then free pages
+// are emptied and the write-ahead log is cut behind a new snapshot ([DataDir.Forget]).
 package etcd
 
 import (
@@ -31,9 +31,9 @@ const (
 type Opener interface {
 	// Open opens it. The returned function ends that again and is called exactly once.
 	Open(ctx context.Context) (*clientv3.Client, func() error, error)
-	// ForgetLog is called after the end, when values were replaced: none of the former may be left in a log. It may be
-	// repeated after a crash at any point. Fault is called before each step.
-	ForgetLog(ctx context.Context, fault func(string) error) error
+	// Forget is called after the end, when values were replaced and the history was dropped: none of the former may be
+	// left elsewhere. It may be repeated after a crash at any point. Fault is called before each step.
+	Forget(ctx context.Context, fault func(string) error) error
 }
 
 // Keyspace is all keys of an etcd.
@@ -177,9 +177,8 @@ func guarded(c site.Change, now []*mvccpb.KeyValue) (clientv3.Cmp, *clientv3.Op,
 	return clientv3.Compare(clientv3.ModRevision(c.Name), "=", kv.ModRevision), &operation, nil
 }
 
-// Forget drops the history, in which the old values still stand, and the freed pages of the backend.
-// Fault is called before each of the two steps.
-func (k *Keyspace) Forget(ctx context.Context, fault func(string) error) error {
+// Compact drops the history, in which the old values still stand. Fault is called before it.
+func (k *Keyspace) Compact(ctx context.Context, fault func(string) error) error {
 	now, err := k.client.Get(ctx, "\x00", clientv3.WithFromKey(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
 	if err != nil {
 		return fmt.Errorf("cannot read etcd's revision: %w", err)
@@ -190,14 +189,6 @@ func (k *Keyspace) Forget(ctx context.Context, fault func(string) error) error {
 	_, err = k.client.Compact(ctx, now.Header.Revision, clientv3.WithCompactPhysical())
 	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		return fmt.Errorf("cannot compact etcd: %w", err)
-	}
-	if err := fault("etcd.defragment"); err != nil {
-		return err
-	}
-	for _, endpoint := range k.client.Endpoints() {
-		if _, err := k.client.Defragment(ctx, endpoint); err != nil {
-			return fmt.Errorf("cannot defragment etcd: %w", err)
-		}
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func one(t testing.TB, dir, pattern string) string {
 }
 
 // A damaged log is an error and stays as it is, or it is read, and then what was written can be read as well.
-func FuzzForgetLog(f *testing.F) {
+func FuzzForget(f *testing.F) {
 	data := filepath.Join(f.TempDir(), "etcd")
 	programs := cryptotest.EtcdPrograms(f)
 	cryptotest.ServeEtcd(f, programs["3.6"], data, nobody)
@@ -32,7 +32,7 @@ func FuzzForgetLog(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	if err := errors.Join(stop(), dir.ForgetLog(f.Context(), never)); err != nil {
+	if err := errors.Join(stop(), dir.Forget(f.Context(), never)); err != nil {
 		f.Fatal(err)
 	}
 	logFile, snapshot := one(f, data, "wal/*.wal"), one(f, data, "snap/*.snap")
@@ -60,14 +60,14 @@ func FuzzForgetLog(f *testing.F) {
 			t.Fatal(err)
 		}
 		d := etcd.DataDir{Dir: dir}
-		if err := d.ForgetLog(t.Context(), never); err != nil {
+		if err := d.Forget(t.Context(), never); err != nil {
 			if now, err := os.ReadFile(wal); err != nil || !bytes.Equal(now, damaged) {
 				t.Errorf("a log that cannot be read was changed: %v", err)
 			}
 			return
 		}
 		renewed := one(t, dir, "wal/*")
-		if err := d.ForgetLog(t.Context(), never); err != nil {
+		if err := d.Forget(t.Context(), never); err != nil {
 			t.Errorf("its own log cannot be read: %v", err)
 		}
 		if one(t, dir, "wal/*") == renewed {

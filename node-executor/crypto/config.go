@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"log/slog"
+	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -32,11 +33,24 @@ type Config struct {
 	Journal string
 	// Generate makes keys; nil means pki.Generate.
 	Generate func(pki.Algorithm) (crypto.Signer, error)
-	// Fault is called before each step that changes something, with the step's name; an error stops
+	// Fault is called before each step that changes something, with the step's name, never concurrently; an error stops
 	// there. For tests; nil does nothing.
 	Fault func(point string) error
 	// Log gets progress; nil discards it.
 	Log *slog.Logger
+}
+
+// oneAtATime lets steps that go on beside each other begin one after the other.
+func oneAtATime(fault func(string) error) func(string) error {
+	if fault == nil {
+		return func(string) error { return nil }
+	}
+	var mu sync.Mutex
+	return func(point string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return fault(point)
+	}
 }
 
 // withDefaults checks the configuration.
@@ -44,9 +58,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Generate == nil {
 		c.Generate = pki.Generate
 	}
-	if c.Fault == nil {
-		c.Fault = func(string) error { return nil }
-	}
+	c.Fault = oneAtATime(c.Fault)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

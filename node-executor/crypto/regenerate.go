@@ -8,14 +8,10 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/commit"
-	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
-	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/forge"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
@@ -46,10 +42,7 @@ func Prepare(ctx context.Context, config Config) (p *plan.Plan, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
-	if err := n.learn(ctx); err != nil {
-		return nil, err
-	}
-	found, err := n.scan(ctx, nil)
+	found, err := n.scan(ctx, scan.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -90,10 +83,7 @@ func Regenerate(ctx context.Context, config Config) (_ *Summary, err error) {
 	} else {
 		config.Log.InfoContext(ctx, "finishing an interrupted regeneration", slog.Int("sites", len(record.Changes)))
 	}
-	if err := n.timed("carry out", func() error { return n.carryOut(ctx, record.Changes) }); err != nil {
-		return nil, err
-	}
-	if err := n.forget(ctx); err != nil {
+	if err := n.carryOut(ctx, record.Changes); err != nil {
 		return nil, err
 	}
 	if err := journal.Finish(record.Summary, config.Fault); err != nil {
@@ -113,100 +103,20 @@ func readSummary(text json.RawMessage, err error) (*Summary, error) {
 	return &s, nil
 }
 
-// node is the open stores of a stopped node.
-type node struct {
-	config    Config
-	files     *files.Tree
-	cluster   clientv3.KV    // nil without etcd
-	keys      *etcd.Keyspace // likewise
-	members   *etcd.Members  // likewise
-	closeEtcd func() error
-	timings   []Timing
-}
-
-func openNode(ctx context.Context, config Config) (*node, error) {
-	tree, err := files.New(config.Roots, config.Skip)
+// prepare does everything that changes nothing. Keys are made while it reads, and take longer than all the rest.
+func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
+	keys := forge.New(n.config.Generate)
+	defer keys.Close()
+	found, err := n.scan(ctx, scan.Options{Found: keys.Expect})
 	if err != nil {
 		return nil, err
 	}
-	n := &node{config: config, files: tree, closeEtcd: func() error { return nil }}
-	if config.Etcd == nil {
-		return n, nil
-	}
-	err = n.timed("open etcd", func() error {
-		client, stop, err := config.Etcd.Open(ctx)
-		if err != nil {
-			return err
-		}
-		n.cluster, n.keys, n.members, n.closeEtcd = client, etcd.New(client), etcd.NewMembers(client), stop
-		return nil
-	})
-	return n, err
-}
-
-// close closes etcd, once.
-func (n *node) close() error {
-	stop := n.closeEtcd
-	n.closeEtcd = func() error { return nil }
-	if err := stop(); err != nil {
-		return fmt.Errorf("cannot stop etcd: %w", err)
-	}
-	return nil
-}
-
-func (n *node) timed(stage string, do func() error) error {
-	start := time.Now()
-	err := do()
-	n.timings = append(n.timings, Timing{Stage: stage, Duration: time.Since(start)})
-	n.config.Log.Debug("stage ended", slog.String("stage", stage), slog.Duration("took", time.Since(start)))
-	return err
-}
-
-func (n *node) sources() []site.Source {
-	sources := []site.Source{n.files}
-	if n.keys != nil {
-		sources = append(sources, n.keys, n.members)
-	}
-	return sources
-}
-
-// learn settles the rules.
-func (n *node) learn(ctx context.Context) (err error) {
-	if n.config.Learn == nil {
-		return nil
-	}
-	if n.config.Rules, err = n.config.Learn(ctx, n.cluster); err != nil {
-		return err
-	}
-	return n.config.Rules.Check()
-}
-
-// scan reads everything; keyFound, if not nil, is told of each private key at once.
-func (n *node) scan(ctx context.Context, keyFound func(pki.Algorithm)) (found *scan.Result, err error) {
-	err = n.timed("scan", func() error {
-		found, err = scan.Scan(ctx, n.sources(), scan.Options{Renames: n.config.Rules.Renames, Rules: n.config.Rules.Changes, Found: keyFound})
-		return err
-	})
-	return found, err
-}
-
-// prepare does everything that changes nothing. Keys are made while it reads, and take longer than all the rest.
-func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
-	if err := n.learn(ctx); err != nil {
-		return nil, err
-	}
-	keys := forge.New(n.config.Generate)
-	defer keys.Close()
 	for _, kept := range n.config.Rules.KeepKeys {
 		a, err := pki.AlgorithmOf(kept.Key.Public())
 		if err != nil {
 			return nil, err
 		}
 		keys.Spare(a)
-	}
-	found, err := n.scan(ctx, keys.Expect)
-	if err != nil {
-		return nil, err
 	}
 	p := plan.Decide(found, n.config.Rules)
 	if len(p.Problems) > 0 {
@@ -255,7 +165,7 @@ func (n *node) issue(ctx context.Context, p *plan.Plan, keys *forge.Forge, found
 			return err
 		})
 		group.Go(func() (err error) {
-			left, err = verify.NoSecrets(ctx, n.sources(), found.Kept(), found.Plain, needles)
+			left, err = verify.NoSecrets(ctx, []site.Source{&found.Others}, nil, found.Plain, needles)
 			return err
 		})
 		return group.Wait()
@@ -263,48 +173,46 @@ func (n *node) issue(ctx context.Context, p *plan.Plan, keys *forge.Forge, found
 	return made, left, err
 }
 
-// carryOut makes the changes. Etcd comes first: its transactions are the ones that can still be refused.
+// carryOut makes the changes. Etcd comes first: its transactions are the ones that can still be refused. Then it forgets
+// the old values while files are replaced.
 func (n *node) carryOut(ctx context.Context, changes []site.Change) error {
-	inEtcd := slices.ContainsFunc(changes, func(c site.Change) bool { return c.Store != site.File })
+	var c *cluster
 	switch {
-	case n.keys != nil:
-		if err := n.timed("apply to etcd", func() error { return n.keys.Apply(ctx, changes, n.config.Fault) }); err != nil {
+	case n.cluster != nil:
+		var err error
+		if c, err = n.cluster(); err != nil {
 			return err
 		}
-		if err := n.members.Apply(ctx, changes, n.config.Fault); err != nil {
+		if err := n.timed("change etcd", func() error { return c.apply(ctx, changes, n.config.Fault) }); err != nil {
 			return err
 		}
-	case inEtcd:
+	case slices.ContainsFunc(changes, func(c site.Change) bool { return c.Store != site.File }):
 		return errors.New("cannot finish an interrupted regeneration without etcd")
 	}
-	if err := n.timed("apply to files", func() error { return n.files.Apply(ctx, changes, n.config.Fault) }); err != nil {
-		return err
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return n.timed("change files", func() error {
+			if err := n.files.Apply(ctx, changes, n.config.Fault); err != nil {
+				return err
+			}
+			return n.files.Confirm(ctx, changes)
+		})
+	})
+	if c != nil {
+		group.Go(func() error { return n.timed("forget", func() error { return n.forget(ctx, c) }) })
 	}
-	return n.confirm(ctx, changes)
+	return group.Wait()
 }
 
 // forget drops what etcd keeps of the replaced values, and closes it.
-func (n *node) forget(ctx context.Context) error {
-	if n.keys == nil {
-		return nil
-	}
-	if err := n.timed("compact", func() error { return n.keys.Compact(ctx, n.config.Fault) }); err != nil {
+func (n *node) forget(ctx context.Context, c *cluster) error {
+	if err := c.keys.Compact(ctx, n.config.Fault); err != nil {
 		return err
 	}
-	if err := n.timed("close etcd", n.close); err != nil {
+	if err := n.close(); err != nil {
 		return err
 	}
-	return n.timed("forget", func() error { return n.config.Etcd.Forget(ctx, n.config.Fault) })
-}
-
-// confirm reads what was changed once more.
-func (n *node) confirm(ctx context.Context, changes []site.Change) error {
-	if n.keys != nil {
-		if err := errors.Join(n.keys.Confirm(ctx, changes), n.members.Confirm(ctx, changes)); err != nil {
-			return err
-		}
-	}
-	return n.files.Confirm(ctx, changes)
+	return n.config.Etcd.Forget(ctx, n.config.Fault)
 }
 
 // replacement describes what became of a key.

@@ -74,11 +74,15 @@ func (f *Forge) Expect(a pki.Algorithm) {
 	f.changed.Broadcast()
 }
 
-// Spare says that one key of an algorithm that will be expected will not be wanted.
+// Spare says that one key of an algorithm that is or will be expected will not be wanted.
 func (f *Forge) Spare(a pki.Algorithm) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.of(a).spared++
+	if o := f.of(a); o.open > 0 {
+		o.open--
+	} else {
+		o.spared++
+	}
 }
 
 // Take returns a key that nobody else gets. One that was not expected is made now.

@@ -80,8 +80,6 @@ type Graph struct {
 	Tokens         map[token.ID]*Token
 	EncryptionKeys map[atrest.KeyID]*EncryptionKey
 	Unread         []Unread
-	// Found, when set, is told the algorithm of each key whose private half is found, once.
-	Found func(pki.Algorithm)
 
 	copies map[[sha256.Size]byte]*Key // private keys by the hash of a form in which they stood somewhere
 }
@@ -123,9 +121,6 @@ func (g *Graph) add(place Place, leaf crawl.Leaf) error {
 		key, err := g.key(private.Public())
 		if err != nil {
 			return err
-		}
-		if key.Private == nil && g.Found != nil {
-			g.Found(key.Algorithm)
 		}
 		key.Private, g.copies[hash] = private, key
 		key.Places = append(key.Places, place)

@@ -28,7 +28,7 @@ func decide(t *testing.T, k cryptotest.Values, rules plan.Rules) *plan.Plan {
 	if err := rules.Check(); err != nil {
 		t.Fatal(err)
 	}
-	found, err := scan.Scan(context.Background(), []site.Source{k}, scan.Options{Renames: rules.Renames, Rules: rules.Changes})
+	found, err := scan.Scan(context.Background(), []site.Source{k}, scan.Options{Rules: scan.Rules{Renames: rules.Renames, Changes: rules.Changes}.Known})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,6 +96,11 @@ func (rules Rules) matches(text []byte) []match {
 	return kept
 }
 
+// Mentioned tells whether a text holds an old name at all, also where it does not stand for itself.
+func (rules Rules) Mentioned(text []byte) bool {
+	return slices.ContainsFunc(rules, func(r Rule) bool { return r.Old != r.New && bytes.Contains(text, []byte(r.prefix+r.Old)) })
+}
+
 // Kinds returns the kinds of those rules that change the text, sorted.
 func (rules Rules) Kinds(text []byte) []string {
 	var kinds []string

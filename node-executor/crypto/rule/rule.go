@@ -74,6 +74,13 @@ func (rules Rules) Dropped(ref site.Ref) string {
 	return ""
 }
 
+// Sets tells by its name whether a site may be given a value.
+func (rules Rules) Sets(ref site.Ref) bool {
+	return slices.ContainsFunc(rules, func(r Rule) bool {
+		return slices.ContainsFunc(r.Places, func(p Place) bool { return p.set != nil && p.Applies(ref) })
+	})
+}
+
 // Set gives a site's document the rules' values and returns the names of those that had a place in it, also where the value
 // was there already. Set of what Set returned changes nothing.
 func (rules Rules) Set(ref site.Ref, doc []byte) (after []byte, found []string, err error) {

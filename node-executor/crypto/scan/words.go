@@ -22,24 +22,35 @@ const (
 	mostWords   = 64
 )
 
-// add remembers the whole of a file, or a field of an object, if it can be a password.
-func (w words) add(ref site.Ref, field string, value []byte) {
+// word is a text that can be a password.
+type word struct {
+	text   []byte
+	likely bool
+}
+
+// wordOf returns the whole of a file, or a field of an object, if it can be a password.
+func wordOf(ref site.Ref, field string, value []byte) (word, bool) {
 	text := bytes.TrimRight(value, "\r\n")
 	isField := strings.HasPrefix(field, "data[")
 	if len(text) == 0 || len(text) > longestWord || isField != (ref.Store == site.Etcd) || !typed(text) {
-		return
+		return word{}, false
 	}
+	return word{text, strings.Contains(strings.ToLower(path.Base(ref.Name)+field), "pass")}, true
+}
+
+// add remembers a word that stands in a site.
+func (w words) add(ref site.Ref, found word) {
 	list := w[place(ref)]
 	if list == nil {
 		list = &wordList{}
 		w[place(ref)] = list
 	}
 	kind := &list.others
-	if name := strings.ToLower(path.Base(ref.Name) + field); strings.Contains(name, "pass") {
+	if found.likely {
 		kind = &list.likely
 	}
 	if len(*kind) < mostWords {
-		*kind = append(*kind, bytes.Clone(text))
+		*kind = append(*kind, bytes.Clone(found.text))
 	}
 }
 

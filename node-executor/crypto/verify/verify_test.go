@@ -70,7 +70,7 @@ func stage(t *testing.T) *staged {
 	s := &staged{tree: tree}
 	rules := plan.Rules{Renames: rename.Rules{rename.Hostname("node1", "node2")}}
 	objects := cryptotest.Values{secretKey: secret(t, leaf.PEM(), cryptotest.Begin.Format(time.RFC3339))}
-	if s.found, err = scan.Scan(context.Background(), []site.Source{tree, objects}, scan.Options{Renames: rules.Renames}); err != nil {
+	if s.found, err = scan.Scan(context.Background(), []site.Source{tree, objects}, scan.Options{Rules: scan.Rules{Renames: rules.Renames}.Known}); err != nil {
 		t.Fatal(err)
 	}
 	s.plan = plan.Decide(s.found, rules)
@@ -255,7 +255,7 @@ func TestNoSecretsWhereNothingChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	problems, err := verify.NoSecrets(context.Background(), []site.Source{tree}, found.Kept(), found.Plain, verify.OldSecrets(plan.Decide(found, plan.Rules{})))
+	problems, err := verify.NoSecrets(context.Background(), []site.Source{&found.Others}, nil, found.Plain, verify.OldSecrets(plan.Decide(found, plan.Rules{})))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,168 @@
+package crypto
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
+	"github.com/reroot-dev/reroot/node-executor/crypto/files"
+	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+)
+
+// node is the stores of a stopped node.
+type node struct {
+	config Config
+	files  *files.Tree
+	// cluster waits until etcd is open, which begins with the node; nil without etcd. It is called before anything that
+	// is not read from files.
+	cluster func() (*cluster, error)
+
+	mu      sync.Mutex
+	timings []Timing
+}
+
+// cluster is an open etcd.
+type cluster struct {
+	kv      clientv3.KV
+	keys    *etcd.Keyspace
+	members *etcd.Members
+	close   func() error // once
+}
+
+// openNode finds the stores and begins to open etcd. The node must be closed.
+func openNode(ctx context.Context, config Config) (*node, error) {
+	tree, err := files.New(config.Roots, config.Skip)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{config: config, files: tree}
+	if config.Etcd != nil {
+		n.cluster = async(func() (c *cluster, err error) {
+			err = n.timed("open etcd", func() (err error) {
+				c, err = openCluster(ctx, config.Etcd)
+				return err
+			})
+			return c, err
+		})
+	}
+	return n, nil
+}
+
+// async begins to do something; the returned function waits for the outcome, however often it is called.
+func async[T any](do func() (T, error)) func() (T, error) {
+	var value T
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		value, err = do()
+	}()
+	return func() (T, error) {
+		<-done
+		return value, err
+	}
+}
+
+func openCluster(ctx context.Context, opener etcd.Opener) (*cluster, error) {
+	client, stop, err := opener.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &cluster{kv: client, keys: etcd.New(client), members: etcd.NewMembers(client), close: sync.OnceValue(stop)}, nil
+}
+
+// apply makes the changes, and reads what was changed once more.
+func (c *cluster) apply(ctx context.Context, changes []site.Change, fault func(string) error) error {
+	if err := c.keys.Apply(ctx, changes, fault); err != nil {
+		return err
+	}
+	if err := c.members.Apply(ctx, changes, fault); err != nil {
+		return err
+	}
+	if err := c.keys.Confirm(ctx, changes); err != nil {
+		return err
+	}
+	return c.members.Confirm(ctx, changes)
+}
+
+// close closes etcd if it was opened.
+func (n *node) close() error {
+	if n.cluster == nil {
+		return nil
+	}
+	c, err := n.cluster()
+	if err != nil {
+		return nil // reported by whoever wanted to use it
+	}
+	if err := c.close(); err != nil {
+		return fmt.Errorf("cannot stop etcd: %w", err)
+	}
+	return nil
+}
+
+func (n *node) timed(stage string, do func() error) error {
+	start := time.Now()
+	err := do()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.timings = append(n.timings, Timing{Stage: stage, Duration: time.Since(start)})
+	n.config.Log.Debug("stage ended", slog.String("stage", stage), slog.Duration("took", time.Since(start)))
+	return err
+}
+
+// sources are the stores in the order in which they are read: files first, because etcd may still be starting.
+func (n *node) sources() []site.Source {
+	sources := []site.Source{n.files}
+	if n.cluster != nil {
+		sources = append(sources, clusterSource(n.cluster))
+	}
+	return sources
+}
+
+// clusterSource is all that an etcd has, once it is open.
+type clusterSource func() (*cluster, error)
+
+// Walk implements [site.Source].
+func (open clusterSource) Walk(ctx context.Context, visit func(site.Site) error) error {
+	c, err := open()
+	if err != nil {
+		return err
+	}
+	if err := c.keys.Walk(ctx, visit); err != nil {
+		return err
+	}
+	return c.members.Walk(ctx, visit)
+}
+
+// rules settles the rules and returns those that a scan needs.
+func (n *node) rules(ctx context.Context) (r scan.Rules, err error) {
+	if n.config.Learn != nil {
+		c, err := n.cluster()
+		if err != nil {
+			return r, err
+		}
+		if n.config.Rules, err = n.config.Learn(ctx, c.kv); err != nil {
+			return r, err
+		}
+		if err := n.config.Rules.Check(); err != nil {
+			return r, err
+		}
+	}
+	return scan.Rules{Renames: n.config.Rules.Renames, Changes: n.config.Rules.Changes}, nil
+}
+
+// scan reads everything, and settles the rules on the way.
+func (n *node) scan(ctx context.Context, options scan.Options) (found *scan.Result, err error) {
+	options.Rules = n.rules
+	err = n.timed("scan", func() error {
+		found, err = scan.Scan(ctx, n.sources(), options)
+		return err
+	})
+	return found, err
+}

@@ -6,9 +6,11 @@ import (
 	stdcrypto "crypto"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -78,6 +80,14 @@ func regenerateAlone(text string) error {
 		c.Made = append(c.Made, a)
 		mu.Unlock()
 		return generate(a)
+	}
+	if os.Getenv("SCRATCH_LOG") != "" {
+		config.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if f := os.Getenv("SCRATCH_PROF"); f != "" {
+		w, _ := os.Create(f)
+		pprof.StartCPUProfile(w)
+		defer pprof.StopCPUProfile()
 	}
 	before, start := used(syscall.RUSAGE_SELF), time.Now()
 	summary, err := crypto.Regenerate(context.Background(), config)

@@ -35,6 +35,7 @@ type reader struct {
 type reading struct {
 	site.Site
 	dropped string // by the rule of that name
+	given   bool   // it may be given a value, which is done in order: some rules go by what they did before
 	sight   sight
 	room    int64 // bytes that it counts for
 	done    chan struct{}
@@ -83,6 +84,10 @@ func (r *Result) readAll(ctx context.Context, rd *reader, sources ...site.Source
 			case <-ctx.Done():
 				return ctx.Err()
 			}
+			if next.given {
+				next.sight = lookBy(&next.Site, rd.rules)
+				rd.tell(next.sight.leaves)
+			}
 			if err := r.take(next); err != nil {
 				return err
 			}
@@ -129,18 +134,15 @@ func (rd *reader) read(ctx context.Context, n *reading) {
 	if n.dropped = rd.rules.Changes.Dropped(n.Ref); n.dropped != "" || atrest.Encrypted(n.Content) {
 		return
 	}
-	if early && !rd.rules.concern(n.Site, n.sight) {
+	if n.given = rd.rules.Changes.Sets(n.Ref); n.given || early && !rd.rules.concern(n.Site, n.sight) {
 		return
 	}
-	n.sight = lookBy(&n.Site, rd.rules)
+	n.sight = look(n.Site, rd.rules)
 	rd.tell(n.sight.leaves)
 }
 
-// concern tells whether the rules may make something else of a site that was seen without them.
+// concern tells whether renames may make something else of a site that was seen without them.
 func (rules Rules) concern(s site.Site, seen sight) bool {
-	if rules.Changes.Sets(s.Ref) {
-		return true
-	}
 	return len(rules.Renames) > 0 && (seen.opened || rules.Renames.Mentioned(s.Content) || rules.Renames.Mentioned([]byte(renamable(s.Ref))))
 }
 

@@ -74,7 +74,7 @@ func openCluster(ctx context.Context, opener etcd.Opener) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cluster{kv: client, keys: etcd.New(client), members: etcd.NewMembers(client), close: sync.OnceValue(stop)}, nil
+	return &cluster{kv: client, keys: etcd.New(client).Within(opener.Bounds()), members: etcd.NewMembers(client), close: sync.OnceValue(stop)}, nil
 }
 
 // apply makes the changes, and reads what was changed once more.

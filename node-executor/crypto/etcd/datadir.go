@@ -22,7 +22,7 @@ var ErrVersion = errors.New("no etcd of the data directory's minor version")
 const (
 	startTimeout = time.Minute
 	stopTimeout  = 30 * time.Second
-	callSize     = 256 << 20 // bytes of the largest answer
+	callSize     = 256 << 20 // bytes of the largest call or answer
 	// startPoll is how often a program that is starting is looked at.
 	startPoll = 10 * time.Millisecond
 	quota     = "8589934592"
@@ -32,6 +32,8 @@ const (
 	heartbeatMillis, electionMillis = "10", "50"
 	// etcd insists on advertising a host and port; nobody follows it.
 	advertisedURL = "http://127.0.0.1:2379"
+	// Nobody else is served, so that requests may be large: each transaction is synced by itself.
+	maxOperations, maxRequestBytes = "10000", "16777216"
 	// The history is dropped in one go: between batches etcd rests, for those whom it serves meanwhile.
 	compactionBatch = "1000000000"
 	unixScheme      = "unix://"
@@ -63,6 +65,9 @@ type DataDir struct {
 	// log as soon as it starts, and whoever only wants to read may not even want that. Closing removes the copy.
 	CopyTo string
 }
+
+// Bounds implements [Opener].
+func (d DataDir) Bounds() Bounds { return Bounds{Operations: 4000, Bytes: 8 << 20} }
 
 // Open starts the etcd and waits until it serves.
 func (d DataDir) Open(ctx context.Context) (*clientv3.Client, func() error, error) {
@@ -109,7 +114,7 @@ func (d DataDir) open(ctx context.Context, minor, program string) (*clientv3.Cli
 		"--listen-peer-urls", unixScheme + filepath.Join(sockets, "peer"),
 		"--quota-backend-bytes", quota, "--snapshot-count", snapshotCount,
 		"--heartbeat-interval", heartbeatMillis, "--election-timeout", electionMillis, "--log-level", "error",
-		compactionFlag(minor), compactionBatch,
+		"--max-txn-ops", maxOperations, "--max-request-bytes", maxRequestBytes, compactionFlag(minor), compactionBatch,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot start etcd %s: %w", minor, err), os.RemoveAll(sockets))
@@ -185,7 +190,7 @@ func pause(ctx context.Context) error {
 }
 
 func dial(config clientv3.Config) (*clientv3.Client, error) {
-	config.MaxCallRecvMsgSize = callSize
+	config.MaxCallRecvMsgSize, config.MaxCallSendMsgSize = callSize, callSize
 	config.DialTimeout = startTimeout
 	config.Logger = zap.NewNop() // errors are returned; the client would print them as well
 	config.Endpoints = slices.Clone(config.Endpoints)
@@ -217,6 +222,9 @@ func (e Endpoint) Forget(ctx context.Context, fault func(string) error) (err err
 	}
 	return nil
 }
+
+// Bounds implements [Opener].
+func (e Endpoint) Bounds() Bounds { return defaultBounds }
 
 // Open connects.
 func (e Endpoint) Open(ctx context.Context) (*clientv3.Client, func() error, error) {

@@ -20,27 +20,36 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
 
-// Bounds of one request. A server accepts 128 operations and 1.5 MiB unless it was told otherwise.
-const (
-	pageKeys   = 500
-	batchOps   = 60
-	batchBytes = 1 << 20
-)
+const pageKeys = 500 // of one answer
+
+// Bounds are what a server takes in one transaction.
+type Bounds struct{ Operations, Bytes int }
+
+// defaultBounds keep well below what a server takes unless it was told otherwise: 128 operations and 1.5 MiB.
+var defaultBounds = Bounds{Operations: 60, Bytes: 1 << 20}
 
 // Opener makes a key space reachable.
 type Opener interface {
 	// Open opens it. The returned function ends that again and is called exactly once.
 	Open(ctx context.Context) (*clientv3.Client, func() error, error)
+	// Bounds are those of what it opens.
+	Bounds() Bounds
 	// Forget is called after the end, when values were replaced and the history was dropped: none of the former may be
 	// left elsewhere. It may be repeated after a crash at any point. Fault is called before each step.
 	Forget(ctx context.Context, fault func(string) error) error
 }
 
 // Keyspace is all keys of an etcd.
-type Keyspace struct{ client *clientv3.Client }
+type Keyspace struct {
+	client *clientv3.Client
+	bounds Bounds
+}
 
-// New returns the key space that the client reaches.
-func New(client *clientv3.Client) *Keyspace { return &Keyspace{client: client} }
+// New returns the key space that the client reaches, for a server that was not told of other bounds.
+func New(client *clientv3.Client) *Keyspace { return &Keyspace{client, defaultBounds} }
+
+// Within returns the key space with other bounds.
+func (k *Keyspace) Within(bounds Bounds) *Keyspace { return &Keyspace{k.client, bounds} }
 
 // Walk visits every key, in order, all at the revision of the first page.
 func (k *Keyspace) Walk(ctx context.Context, visit func(site.Site) error) error {
@@ -68,12 +77,12 @@ func (k *Keyspace) Walk(ctx context.Context, visit func(site.Site) error) error 
 // Apply brings keys to the state that the changes want, in transactions that each check that nobody
 // else wrote. It may be called again after a crash at any point. Fault is called before each transaction.
 func (k *Keyspace) Apply(ctx context.Context, changes []site.Change, fault func(string) error) error {
-	return eachBatch(changes, func(batch []site.Change) error { return k.applyBatch(ctx, batch, fault) })
+	return k.eachBatch(changes, func(batch []site.Change) error { return k.applyBatch(ctx, batch, fault) })
 }
 
 // Confirm reads the keys that the changes are about and fails where one is not as it was to become.
 func (k *Keyspace) Confirm(ctx context.Context, changes []site.Change) error {
-	return eachBatch(changes, func(batch []site.Change) error {
+	return k.eachBatch(changes, func(batch []site.Change) error {
 		_, operations, err := k.pending(ctx, batch)
 		if err == nil && len(operations) > 0 {
 			err = fmt.Errorf("cannot confirm %d of the keys from %s on: %w", len(operations), batch[0].Ref, site.ErrForeignWrite)
@@ -83,14 +92,14 @@ func (k *Keyspace) Confirm(ctx context.Context, changes []site.Change) error {
 }
 
 // eachBatch cuts the changes of keys into pieces that a server takes in one transaction.
-func eachBatch(changes []site.Change, do func([]site.Change) error) error {
+func (k *Keyspace) eachBatch(changes []site.Change, do func([]site.Change) error) error {
 	var batch []site.Change
 	size := 0
 	for _, c := range changes {
 		if c.Store != site.Etcd {
 			continue
 		}
-		if len(batch) == batchOps || len(batch) > 0 && size+len(c.After) > batchBytes {
+		if len(batch) == k.bounds.Operations || len(batch) > 0 && size+len(c.After) > k.bounds.Bytes {
 			if err := do(batch); err != nil {
 				return err
 			}

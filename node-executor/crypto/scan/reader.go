@@ -18,7 +18,7 @@ import (
 // Bounds of what has been read and not yet been taken into the result.
 const (
 	window     = 8 << 20 // bytes
-	leastBytes = 4 << 10  // that a site counts for, so that the number of sites is bounded as well
+	leastBytes = 4 << 10 // that a site counts for, so that the number of sites is bounded as well
 )
 
 // reader looks at many sites at once.

@@ -74,10 +74,7 @@ func Regenerate(ctx context.Context, config Config) (_ *Summary, err error) {
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
 	if record == nil {
-		if record, err = n.prepare(ctx); err != nil {
-			return nil, err
-		}
-		if err := n.timed("journal", func() error { return journal.Prepare(record.Changes, record.Summary, config.Fault) }); err != nil {
+		if record, err = n.prepare(ctx, journal); err != nil {
 			return nil, err
 		}
 	} else {
@@ -86,10 +83,16 @@ func Regenerate(ctx context.Context, config Config) (_ *Summary, err error) {
 	if err := n.carryOut(ctx, record.Changes); err != nil {
 		return nil, err
 	}
-	if err := journal.Finish(record.Summary, config.Fault); err != nil {
+	summary, err := readSummary(record.Summary, nil)
+	if err != nil {
 		return nil, err
 	}
-	return readSummary(record.Summary, nil)
+	summary.Timings = n.timings
+	text, err := summary.encode()
+	if err != nil {
+		return nil, err
+	}
+	return summary, journal.Finish(text, config.Fault)
 }
 
 func readSummary(text json.RawMessage, err error) (*Summary, error) {
@@ -103,8 +106,9 @@ func readSummary(text json.RawMessage, err error) (*Summary, error) {
 	return &s, nil
 }
 
-// prepare does everything that changes nothing. Keys are made while it reads, and take longer than all the rest.
-func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
+// prepare does everything that changes nothing, up to the moment from which it will happen. Keys are made while it reads,
+// and take longer than all the rest.
+func (n *node) prepare(ctx context.Context, journal *commit.Journal) (*commit.Record, error) {
 	keys := forge.New(n.config.Generate)
 	defer keys.Close()
 	found, err := n.scan(ctx, scan.Options{Found: keys.Expect})
@@ -134,26 +138,33 @@ func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if err := n.timed("verify", func() error {
-		left, err := verify.NoSecretsStaged(found.Sites, changes, needles)
-		problems = slices.Concat(verify.Staged(p, made, found.Sites, changes), problems, left)
-		return err
-	}); err != nil {
-		return nil, err
-	}
-	if len(problems) > 0 {
-		return nil, &RefusedError{Stage: "verify", Problems: problems}
-	}
-	if changes, err = p.Seal(made, changes); err != nil {
+	sealed, err := p.Seal(made, changes)
+	if err != nil {
 		return nil, err
 	}
 	summary := summarise(p, made, changes)
-	summary.SitesRead, summary.BytesRead, summary.Timings = len(found.Names), found.Bytes, n.timings
-	text, err := json.Marshal(summary)
+	summary.SitesRead, summary.BytesRead = len(found.Names), found.Bytes
+	text, err := summary.encode()
 	if err != nil {
-		return nil, fmt.Errorf("cannot encode summary: %w", err)
+		return nil, err
 	}
-	return &commit.Record{Changes: changes, Summary: text}, nil
+	var group errgroup.Group
+	group.Go(func() error {
+		return n.timed("verify", func() error {
+			left, err := verify.NoSecretsStaged(found.Sites, changes, needles)
+			problems = slices.Concat(verify.Staged(p, made, found.Sites, changes), problems, left)
+			return err
+		})
+	})
+	group.Go(func() error { return n.timed("journal", func() error { return journal.Write(sealed, text, n.config.Fault) }) })
+	err = group.Wait()
+	if len(problems) > 0 {
+		err = errors.Join(err, &RefusedError{Stage: "verify", Problems: problems})
+	}
+	if err != nil {
+		return nil, errors.Join(err, journal.Discard())
+	}
+	return &commit.Record{Changes: sealed, Summary: text}, journal.Prepare(n.config.Fault)
 }
 
 // issue makes the new material, and meanwhile searches all sites that will stay as they are for what must not be left.

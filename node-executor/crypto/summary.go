@@ -1,6 +1,7 @@
 package crypto
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,7 +28,8 @@ type Summary struct {
 	BytesRead int64              `json:"bytesRead"`
 	Replaced  []Replacement      `json:"replaced"` // keys
 	Notes     []plan.Problem     `json:"notes"`
-	Timings   []Timing           `json:"timings"`
+	// Timings are those of the call that came to the end: after an interruption, only of what was left to do.
+	Timings []Timing `json:"timings"`
 }
 
 // Replacement names an old key and its successor by the SHA-256 of their public halves.
@@ -37,6 +39,14 @@ type Replacement struct {
 	New    string      `json:"new"`
 	Action plan.Action `json:"action"`
 	Why    string      `json:"why"`
+}
+
+func (s *Summary) encode() (json.RawMessage, error) {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode summary: %w", err)
+	}
+	return text, nil
 }
 
 // Timing is how long a stage took.

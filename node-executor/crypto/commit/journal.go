@@ -31,8 +31,9 @@ const (
 )
 
 const (
-	format     = 1
-	maxJournal = 1 << 30
+	format       = 1
+	maxJournal   = 1 << 30
+	preparePoint = "journal.prepare"
 )
 
 // Record is what a prepared journal holds.
@@ -68,7 +69,11 @@ func Open(dir string) (*Journal, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("cannot lock %s: %w", dir, err), lock.Close(), root.Close())
 	}
-	return &Journal{root: root, lock: lock}, nil
+	j := &Journal{root: root, lock: lock}
+	if err := j.removeFile(preparedFile + newSuffix); err != nil { // written before a crash, and never to count
+		return nil, errors.Join(err, j.Close())
+	}
+	return j, nil
 }
 
 // Close releases the lock.
@@ -98,18 +103,31 @@ func (j *Journal) Prepared() (*Record, error) {
 	return &r, nil
 }
 
-// Prepare makes the changes inevitable: after it, they are carried out now or after a restart.
-func (j *Journal) Prepare(changes []site.Change, summary json.RawMessage, fault func(string) error) error {
+// Write puts the changes on disk. They count for nothing until Prepare, and may be discarded: so that they can be
+// written while they are still being checked.
+func (j *Journal) Write(changes []site.Change, summary json.RawMessage, fault func(string) error) error {
 	text, err := json.Marshal(Record{Format: format, Changes: changes, Summary: summary})
 	if err != nil {
 		return fmt.Errorf("cannot encode journal: %w", err)
 	}
-	return j.write(preparedFile, text, "journal.prepare", fault)
+	return j.write(preparedFile, text, preparePoint, fault)
+}
+
+// Discard removes what Write wrote.
+func (j *Journal) Discard() error { return j.remove(preparedFile) }
+
+// Prepare makes the written changes inevitable: after it, they are carried out now or after a restart.
+func (j *Journal) Prepare(fault func(string) error) error {
+	return j.publish(preparedFile, preparePoint, fault)
 }
 
 // Finish records the summary and removes the journal with the private keys.
 func (j *Journal) Finish(summary json.RawMessage, fault func(string) error) error {
-	if err := j.write(doneFile, summary, "journal.finish", fault); err != nil {
+	const point = "journal.finish"
+	if err := j.write(doneFile, summary, point, fault); err != nil {
+		return err
+	}
+	if err := j.publish(doneFile, point, fault); err != nil {
 		return err
 	}
 	if err := fault("journal.wipe"); err != nil {
@@ -134,6 +152,7 @@ func (j *Journal) read(name string) ([]byte, error) {
 	return text, nil
 }
 
+// write writes a file under a name that nobody reads.
 func (j *Journal) write(name string, text []byte, point string, fault func(string) error) error {
 	if err := fault(point + ".write"); err != nil {
 		return err
@@ -146,6 +165,11 @@ func (j *Journal) write(name string, text []byte, point string, fault func(strin
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("cannot write journal: %w", err)
 	}
+	return nil
+}
+
+// publish gives a written file its name.
+func (j *Journal) publish(name, point string, fault func(string) error) error {
 	if err := fault(point + ".rename"); err != nil {
 		return err
 	}
@@ -156,12 +180,17 @@ func (j *Journal) write(name string, text []byte, point string, fault func(strin
 }
 
 func (j *Journal) remove(name string) error {
-	for _, n := range []string{name, name + newSuffix} {
-		if err := j.root.Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("cannot remove journal: %w", err)
-		}
+	if err := errors.Join(j.removeFile(name), j.removeFile(name+newSuffix)); err != nil {
+		return err
 	}
 	return j.sync()
+}
+
+func (j *Journal) removeFile(name string) error {
+	if err := j.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot remove journal: %w", err)
+	}
+	return nil
 }
 
 func (j *Journal) sync() error {

@@ -37,7 +37,15 @@ func TestLife(t *testing.T) {
 		{Ref: site.Ref{Store: site.File, Name: "/etc/c"}, Create: true, Like: "/etc/a", After: []byte("c")},
 	}
 	summary := json.RawMessage(`{"keys":{"fresh":1}}`)
-	if err := j.Prepare(changes, summary, never); err != nil {
+	for range 2 {
+		if err := j.Write(changes, summary, never); err != nil {
+			t.Fatal(err)
+		}
+		if record, err := j.Prepared(); record != nil || err != nil {
+			t.Fatalf("got %v, %v before the changes were inevitable", record, err)
+		}
+	}
+	if err := j.Prepare(never); err != nil {
 		t.Fatal(err)
 	}
 	if err := j.Close(); err != nil {
@@ -68,7 +76,7 @@ func TestLife(t *testing.T) {
 func TestOnlyRootReads(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "journal")
 	j := open(t, dir)
-	if err := j.Prepare(nil, nil, never); err != nil {
+	if err := errors.Join(j.Write(nil, nil, never), j.Prepare(never)); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(dir)
@@ -105,7 +113,7 @@ func TestDamagedJournalIsNotFollowed(t *testing.T) {
 func TestDoneRemovesWhatIsLeft(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "journal")
 	j := open(t, dir)
-	if err := j.Prepare([]site.Change{{After: []byte("secret")}}, nil, never); err != nil {
+	if err := errors.Join(j.Write([]site.Change{{After: []byte("secret")}}, nil, never), j.Prepare(never)); err != nil {
 		t.Fatal(err)
 	}
 	crash := errors.New("power lost")
@@ -136,4 +144,25 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	open(t, dir)
+}
+
+// What was written and does not count is nowhere any more, whether it was discarded or a crash came.
+func TestDiscard(t *testing.T) {
+	for name, end := range map[string]func(*commit.Journal) error{"discarded": (*commit.Journal).Discard, "crashed": func(*commit.Journal) error { return nil }} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "journal")
+			j := open(t, dir)
+			if err := errors.Join(j.Write([]site.Change{{After: []byte("secret")}}, nil, never), end(j), j.Close()); err != nil {
+				t.Fatal(err)
+			}
+			j = open(t, dir)
+			entries, err := os.ReadDir(dir)
+			if err != nil || len(entries) != 1 {
+				t.Errorf("got %v, %v; want nothing but the lock", entries, err)
+			}
+			if record, err := j.Prepared(); record != nil || err != nil {
+				t.Errorf("got %v, %v", record, err)
+			}
+		})
+	}
 }

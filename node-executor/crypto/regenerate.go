@@ -226,7 +226,14 @@ func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
 	}
 	if err := n.timed("verify", func() error {
 		left, err := verify.NoSecretsStaged(found.Sites, changes, needles)
+		if err != nil {
+			return err
+		}
 		problems = slices.Concat(verify.Staged(p, made, found.Sites, changes), problems, left)
+		obstacles, err := n.files.Check(ctx, changes)
+		for _, o := range obstacles {
+			problems = append(problems, plan.Problem{Where: o.Ref.String(), What: o.What})
+		}
 		return err
 	}); err != nil {
 		return nil, err

@@ -19,7 +19,6 @@ const (
 	cborArray = 4
 	cborMap   = 5
 	cborTag   = 6
-	cborOther = 7
 )
 
 var errCBOR = errors.New("not deterministic CBOR")

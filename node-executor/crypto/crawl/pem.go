@@ -37,6 +37,8 @@ var pemKinds = map[string]Kind{
 	"RSA PUBLIC KEY":      PublicKey,
 }
 
+const encryptedLabel = "ENCRYPTED PRIVATE KEY" // PKCS #8
+
 // pemBlock is a block as it stands in a text: start and end bound its base64 within the document.
 type pemBlock struct {
 	label      string
@@ -76,8 +78,11 @@ func (c crawler) pem(doc []byte, at int, path string) (stretch, error) {
 	}
 	kind, known := pemKinds[label]
 	switch {
+	case !known && private && label != encryptedLabel:
+		c.finding(OtherKey, path, label, false)
+		return stretch{end: end, material: ok}, nil
 	case !known:
-		c.finding(OtherPEM, path, label, label == "ENCRYPTED PRIVATE KEY")
+		c.finding(OtherPEM, path, label, label == encryptedLabel)
 		return stretch{end: end, material: ok}, nil
 	case block.headers:
 		c.finding(Encrypted, path, label, true)

@@ -194,7 +194,7 @@ func worthOpening(decoded []byte) bool {
 		bytes.HasPrefix(decoded, sealedJavaMagic) || classifyDER(decoded) != "" {
 		return true
 	}
-	if mentionsMaterial(decoded) {
+	if mentionsPEM(decoded) {
 		return true
 	}
 	for _, b := range decoded {

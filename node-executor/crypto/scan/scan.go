@@ -225,6 +225,9 @@ func (r *Result) keep(s site.Site, seen sight) error {
 		}
 	}
 	for _, f := range seen.findings {
+		if f.Reason == crawl.OtherKey && s.Store == site.File && s.Original != nil {
+			continue // a rule has just made it
+		}
 		r.Findings = append(r.Findings, Finding{s.Ref, f})
 	}
 	names := slices.AppendSeq(rule.Concerned(s.Content), maps.Keys(seen.renamed))

@@ -14,6 +14,7 @@ package crawl
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/keystore"
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
@@ -173,6 +174,9 @@ func (c crawler) leaf(l Leaf, lift splice.Lift) ([]splice.Edit, error) {
 	}
 	return lift([]splice.Edit{{Start: 0, End: len(l.Bytes), Text: replacement}})
 }
+
+// placed is the path of what stands at an offset of a document.
+func placed(path, what string, at int) string { return path + "/" + what + "@" + strconv.Itoa(at) }
 
 func verbatim(b []byte) ([]byte, error) { return b, nil }
 

@@ -55,7 +55,7 @@ func (c crawler) pem(doc []byte, at int, path string) (stretch, error) {
 	if !ok {
 		return stretch{end: at + len(pemBegin)}, nil
 	}
-	path = fmt.Sprintf("%s/pem(%s)@%d", path, label, at)
+	path = placed(path, "pem("+label+")", at)
 	private := strings.Contains(label, "PRIVATE KEY")
 	endLine := []byte("-----END " + label + "-----")
 	// A block that is not ended before the next one begins was never ended. Looking no further also keeps the search
@@ -153,7 +153,7 @@ func readPEM(doc []byte, label string, from, to int) (pemBlock, bool) {
 		b.headers = true
 		return b, false
 	}
-	var text []byte
+	text := make([]byte, 0, to-from)
 	b.start = at
 	for at < to {
 		lineEnd := endOfLine(body, at)
@@ -173,7 +173,7 @@ func readPEM(doc []byte, label string, from, to int) (pemBlock, bool) {
 	if b.width < pemWidth && b.width == len(text) {
 		b.width = pemWidth
 	}
-	der, err := base64.StdEncoding.DecodeString(string(text))
+	der, err := base64.StdEncoding.AppendDecode(nil, text)
 	b.der = der
 	return b, err == nil && len(der) > 0 && len(b.separator) > 0
 }

@@ -17,4 +17,6 @@
 //
 // When it has ended, no private key of the seed is left in any file or value, nor in what etcd keeps besides its values:
 // history, free pages, snapshots and write-ahead log. Disk blocks that files gave back are not overwritten.
+// Memory is not locked: a node of Kubernetes has no swap, and Go reserves much more than it uses. That no core is dumped is
+// cmd/reroot-node's care.
 package crypto

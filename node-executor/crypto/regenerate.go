@@ -152,7 +152,14 @@ func (n *node) prepare(ctx context.Context, journal *commit.Journal) (*commit.Re
 	group.Go(func() error {
 		return n.timed("verify", func() error {
 			left, err := verify.NoSecretsStaged(found.Sites, changes, needles)
+			if err != nil {
+				return err
+			}
 			problems = slices.Concat(verify.Staged(p, made, found.Sites, changes), problems, left)
+			obstacles, err := n.files.Check(ctx, changes)
+			for _, o := range obstacles {
+				problems = append(problems, plan.Problem{Where: o.Ref.String(), What: o.What})
+			}
 			return err
 		})
 	})

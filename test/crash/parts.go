@@ -18,7 +18,8 @@ import (
 var CryptoPoints = []string{
 	"journal.prepare.write", "journal.prepare.rename", "etcd.transaction", "etcd.member", "etcd.compact", "etcd.defragment", "etcd.pages",
 	"etcd.log.write", "etcd.log.rename", "etcd.wal.remove", "etcd.snap.remove",
-	"file.stage", "file.sync", "file.rename", "file.remove", "journal.finish.write", "journal.finish.rename", "journal.wipe",
+	"file.stage", "file.link", "file.sync", "file.rename", "file.overwrite", "file.restore", "file.unstage", "file.remove",
+	"journal.finish.write", "journal.finish.rename", "journal.wipe",
 }
 
 // CryptoPoint is such a point's name in a fault plan.

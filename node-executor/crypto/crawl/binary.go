@@ -29,8 +29,8 @@ func (c crawler) gzip(doc []byte, path string, depth int) ([]splice.Edit, error)
 	}
 	content, err := io.ReadAll(io.LimitReader(reader, MaxExpanded+1))
 	switch {
-	case err != nil:
-		c.finding(Malformed, path, "gzip", false)
+	case err != nil: // nobody else can read more of it
+		c.finding(Malformed, path, "gzip", mentionsMaterial(content))
 		return nil, nil
 	case len(content) > MaxExpanded:
 		c.finding(TooDeep, path, fmt.Sprintf("more than %d bytes decompressed", MaxExpanded), true)

@@ -3,7 +3,7 @@ package crawl
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
+	"strconv"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 )
@@ -19,7 +19,6 @@ const (
 	cborArray = 4
 	cborMap   = 5
 	cborTag   = 6
-	cborOther = 7
 )
 
 var errCBOR = errors.New("not deterministic CBOR")
@@ -68,7 +67,7 @@ func (w *cborWalk) item(at, nesting int) (int, error) {
 			return end, nil
 		}
 		content := w.doc[body:end]
-		edits, err := w.inner(content, fmt.Sprintf("%s@%d", w.path, at), w.depth, splice.Whole(at, end, content, func(b []byte) ([]byte, error) {
+		edits, err := w.inner(content, w.path+"@"+strconv.Itoa(at), w.depth, splice.Whole(at, end, content, func(b []byte) ([]byte, error) {
 			return append(appendCBORHead(nil, major, uint64(len(b))), b...), nil
 		}))
 		w.edits = append(w.edits, edits...)

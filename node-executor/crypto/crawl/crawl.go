@@ -14,6 +14,7 @@ package crawl
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/keystore"
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
@@ -57,7 +58,10 @@ const (
 	TooDeep     Reason = "too deep"         // more than MaxDepth layers, or a layer larger than MaxExpanded
 	UnknownKind Reason = "unknown kind"     // a protobuf object without a schema that holds material
 	UnknownKey  Reason = "unknown kind of key"
-	OtherPEM    Reason = "other PEM block" // CSR, CRL, parameters, OpenSSH key, PGP …
+	OtherPEM    Reason = "other PEM block" // CSR, CRL, parameters …
+	// OtherKey is a private key of OpenSSH, PGP or DSA: somebody's way into something else, such as a repository. It is not
+	// serious, since there is nothing here to replace it with and a fleet may share one on purpose.
+	OtherKey Reason = "private key of another use, left as it is: every cluster of the seed will have it"
 )
 
 // Finding is something that looks like material and was not understood.
@@ -171,10 +175,29 @@ func (c crawler) leaf(l Leaf, lift splice.Lift) ([]splice.Edit, error) {
 	return lift([]splice.Edit{{Start: 0, End: len(l.Bytes), Text: replacement}})
 }
 
+// placed is the path of what stands at an offset of a document.
+func placed(path, what string, at int) string { return path + "/" + what + "@" + strconv.Itoa(at) }
+
 func verbatim(b []byte) ([]byte, error) { return b, nil }
 
 // mentionsMaterial is the cheap test for layers that cannot be opened.
-func mentionsMaterial(doc []byte) bool {
+func mentionsMaterial(doc []byte) bool { return mentionsPEM(doc) || mentionsToken(doc) }
+
+func mentionsPEM(doc []byte) bool {
 	return bytes.Contains(doc, []byte("-----BEGIN ")) || bytes.Contains(doc, []byte("LS0tLS1CRUdJTi")) ||
 		bytes.Contains(doc, []byte("0tLS0tQkVHSU4g")) || bytes.Contains(doc, []byte("tLS0tLUJFR0lOI"))
+}
+
+// mentionsToken looks at what may be the header of a JSON Web Token: a JSON object, in base64.
+func mentionsToken(doc []byte) bool {
+	header := []byte("eyJ")
+	for at := 0; ; at += len(header) {
+		next := bytes.Index(doc[at:], header)
+		if next < 0 {
+			return false
+		}
+		if at += next; tokenEnd(doc, at) > at {
+			return true
+		}
+	}
 }

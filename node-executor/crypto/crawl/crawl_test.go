@@ -229,7 +229,13 @@ func TestFindings(t *testing.T) {
 	for range crawl.MaxDepth + 2 {
 		deep = "x: " + base64.StdEncoding.EncodeToString([]byte(deep))
 	}
-	unknown := "k8s\x00\x0a\x0f\x0a\x04a/v1\x12\x07Unknown\x12" + lengthPrefixed("\x0a"+lengthPrefixed(key))
+	unknown := func(text string) string {
+		return "k8s\x00\x0a\x0f\x0a\x04a/v1\x12\x07Unknown\x12" + lengthPrefixed("\x0a"+lengthPrefixed(text))
+	}
+	token := cryptotest.Token(t, cryptotest.EC(t), "a")
+	ssh := "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU=\n-----END OPENSSH PRIVATE KEY-----\n"
+	pgp := "-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: 1\n\nxcLYBFzm\n=abcd\n-----END PGP PRIVATE KEY BLOCK-----\n"
+	zipped := compressed(key + strings.Repeat("\n", 1<<16) + key)
 	for _, test := range []struct {
 		name, doc string
 		want      crawl.Finding
@@ -238,7 +244,16 @@ func TestFindings(t *testing.T) {
 		{"encrypted at rest", "k8s:enc:aescbc:v1:1:xxxx", crawl.Finding{Reason: crawl.Encrypted, Detail: "value encrypted at rest", Serious: true}},
 		{"request", cryptotest.Block("CERTIFICATE REQUEST", []byte{0x30, 0}), crawl.Finding{Reason: crawl.OtherPEM, Detail: "CERTIFICATE REQUEST"}},
 		{"too deep", deep, crawl.Finding{Reason: crawl.TooDeep, Detail: "more than 8 layers", Serious: true}},
-		{"unknown kind", unknown, crawl.Finding{Reason: crawl.UnknownKind, Detail: "a/v1, Kind=Unknown", Serious: true}},
+		{"SSH key", ssh, crawl.Finding{Reason: crawl.OtherKey, Detail: "OPENSSH PRIVATE KEY"}},
+		{"PGP key", pgp, crawl.Finding{Reason: crawl.OtherKey, Detail: "PGP PRIVATE KEY BLOCK"}},
+		{"DSA key", cryptotest.Block("DSA PRIVATE KEY", []byte{0x30, 0}), crawl.Finding{Reason: crawl.OtherKey, Detail: "DSA PRIVATE KEY"}},
+		{"encrypted key", cryptotest.Block("ENCRYPTED PRIVATE KEY", []byte{0x30, 0}), crawl.Finding{Reason: crawl.OtherPEM, Detail: "ENCRYPTED PRIVATE KEY", Serious: true}},
+		{"damaged gzip with a key", zipped[:len(zipped)-9], crawl.Finding{Reason: crawl.Malformed, Detail: "gzip", Serious: true}},
+		{"damaged gzip", "\x1f\x8b\x08 and what is none", crawl.Finding{Reason: crawl.Malformed, Detail: "gzip"}},
+		{"unknown kind with a token", unknown("\x00" + token), crawl.Finding{Reason: crawl.UnknownKind, Detail: "a/v1, Kind=Unknown", Serious: true}},
+		{"unknown kind with what is none", unknown("eyJhbGciOi.eyJhbGciOi.eyJhbGciOi eyJ"), crawl.Finding{Reason: crawl.UnknownKind, Detail: "a/v1, Kind=Unknown"}},
+		{"unknown field with a token", unknownField("bearer " + token), crawl.Finding{Reason: crawl.UnknownKind, Detail: "field 1007", Serious: true}},
+		{"unknown kind", unknown(key), crawl.Finding{Reason: crawl.UnknownKind, Detail: "a/v1, Kind=Unknown", Serious: true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var found []crawl.Finding
@@ -254,6 +269,11 @@ func TestFindings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// unknownField is a secret that has only a field which nobody knows.
+func unknownField(text string) string {
+	return "k8s\x00\x0a\x0c\x0a\x02v1\x12\x06Secret\x12" + lengthPrefixed("\xfa\x3e"+lengthPrefixed(text))
 }
 
 func lengthPrefixed(s string) string {

@@ -37,6 +37,8 @@ var pemKinds = map[string]Kind{
 	"RSA PUBLIC KEY":      PublicKey,
 }
 
+const encryptedLabel = "ENCRYPTED PRIVATE KEY" // PKCS #8
+
 // pemBlock is a block as it stands in a text: start and end bound its base64 within the document.
 type pemBlock struct {
 	label      string
@@ -53,7 +55,7 @@ func (c crawler) pem(doc []byte, at int, path string) (stretch, error) {
 	if !ok {
 		return stretch{end: at + len(pemBegin)}, nil
 	}
-	path = fmt.Sprintf("%s/pem(%s)@%d", path, label, at)
+	path = placed(path, "pem("+label+")", at)
 	private := strings.Contains(label, "PRIVATE KEY")
 	endLine := []byte("-----END " + label + "-----")
 	// A block that is not ended before the next one begins was never ended. Looking no further also keeps the search
@@ -76,8 +78,11 @@ func (c crawler) pem(doc []byte, at int, path string) (stretch, error) {
 	}
 	kind, known := pemKinds[label]
 	switch {
+	case !known && private && label != encryptedLabel:
+		c.finding(OtherKey, path, label, false)
+		return stretch{end: end, material: ok}, nil
 	case !known:
-		c.finding(OtherPEM, path, label, label == "ENCRYPTED PRIVATE KEY")
+		c.finding(OtherPEM, path, label, label == encryptedLabel)
 		return stretch{end: end, material: ok}, nil
 	case block.headers:
 		c.finding(Encrypted, path, label, true)
@@ -148,7 +153,7 @@ func readPEM(doc []byte, label string, from, to int) (pemBlock, bool) {
 		b.headers = true
 		return b, false
 	}
-	var text []byte
+	text := make([]byte, 0, to-from)
 	b.start = at
 	for at < to {
 		lineEnd := endOfLine(body, at)
@@ -168,7 +173,7 @@ func readPEM(doc []byte, label string, from, to int) (pemBlock, bool) {
 	if b.width < pemWidth && b.width == len(text) {
 		b.width = pemWidth
 	}
-	der, err := base64.StdEncoding.DecodeString(string(text))
+	der, err := base64.StdEncoding.AppendDecode(nil, text)
 	b.der = der
 	return b, err == nil && len(der) > 0 && len(b.separator) > 0
 }

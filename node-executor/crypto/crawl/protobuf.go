@@ -128,7 +128,7 @@ func (w wireWalk) message(doc []byte, fields messageSchema, path string) ([]spli
 			}
 			return nil
 		}
-		inner, err := w.field(value, field, join(path, field.name))
+		inner, err := w.field(value, field, w.join(path, field.name))
 		if err != nil || len(inner) == 0 {
 			return err
 		}
@@ -165,19 +165,23 @@ func (w wireWalk) field(value []byte, field fieldSchema, path string) ([]splice.
 // entry walks a map entry: 1 is the key, 2 the value. A key may have a name in it, such as that of a node.
 func (w wireWalk) entry(doc []byte, value fieldSchema, path string) ([]splice.Edit, error) {
 	var edits []splice.Edit
-	key := ""
+	var key []byte
 	err := eachBytesField(doc, func(number protowire.Number, f wireField) error {
 		if number == 1 {
-			key = string(doc[f.start:f.end])
-			renamed := w.key(doc[f.start:f.end], path)
+			key = doc[f.start:f.end]
+			renamed := w.key(key, path)
 			if len(renamed) == 0 {
 				return nil
 			}
-			lifted, err := splice.Whole(f.prefix, f.end, doc[f.start:f.end], lengthPrefixed)(renamed)
+			lifted, err := splice.Whole(f.prefix, f.end, key, lengthPrefixed)(renamed)
 			edits = append(edits, lifted...)
 			return err
 		}
-		inner, err := w.field(doc[f.start:f.end], value, fmt.Sprintf("%s[%s]", path, key))
+		at := path
+		if !w.structure {
+			at += "[" + string(key) + "]"
+		}
+		inner, err := w.field(doc[f.start:f.end], value, at)
 		if err != nil || len(inner) == 0 {
 			return err
 		}
@@ -196,8 +200,9 @@ func (w wireWalk) key(key []byte, path string) []splice.Edit {
 	return w.h.Text(path+"[]", key)
 }
 
-func join(path, name string) string {
-	if path == "" {
+// join is a field's path, which nobody asks for while only the structure is looked at.
+func (w wireWalk) join(path, name string) string {
+	if path == "" || w.structure {
 		return name
 	}
 	return path + "." + name
@@ -208,7 +213,10 @@ func lookup(kind schema.GroupVersionKind) (messageSchema, bool) {
 	if local, ok := localKinds[kind]; ok {
 		return schemaOf(local), true
 	}
-	object, err := storedKinds.New(kind)
+	if known, ok := storedKinds.AllKnownTypes()[kind]; ok {
+		return schemaOf(known), true
+	}
+	object, err := storedKinds.New(kind) // also knows kinds that are the same in every group
 	if runtime.IsNotRegisteredError(err) || err != nil {
 		return nil, false
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"unicode/utf8"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/keystore"
@@ -39,6 +38,11 @@ func (c crawler) words(doc []byte, from int, path string, depth int) ([]splice.E
 	var edits []splice.Edit
 	plainFrom := from
 	for at := nextStart(doc, from); at < len(doc); {
+		// Nearly every word of every text is too short and begins nothing. It must cost next to nothing.
+		if end := endOfLine(doc, at); end-at < minimumBase64 && !begins(doc, at) {
+			at = nextStart(doc, max(end, at+1))
+			continue
+		}
 		s, err := c.at(doc, at, path, depth)
 		if err != nil {
 			return nil, err
@@ -82,29 +86,40 @@ func endsEscape(doc []byte, at int) bool {
 	return at > 0 && doc[at-1] == '\\' && (doc[at] == 'n' || doc[at] == 'r' || doc[at] == 't')
 }
 
+var (
+	urlBegin   = []byte("data:")
+	tokenBegin = []byte("ey") // a brace in base64, and what may follow it
+)
+
+// begins tells whether something that is known by its first characters may begin at the offset.
+func begins(doc []byte, at int) bool {
+	switch doc[at] {
+	case '-':
+		return bytes.HasPrefix(doc[at:], pemBegin)
+	case 'd':
+		return bytes.HasPrefix(doc[at:], urlBegin)
+	case 'e':
+		return bytes.HasPrefix(doc[at:], tokenBegin)
+	}
+	return false
+}
+
 // at handles what begins at the offset.
 func (c crawler) at(doc []byte, at int, path string, depth int) (stretch, error) {
-	rest := doc[at:]
-	switch doc[at] { // first of all one byte: this is asked about every word of every text
-	case '-':
-		if bytes.HasPrefix(rest, pemBegin) {
+	if begins(doc, at) {
+		switch doc[at] {
+		case '-':
 			return c.pem(doc, at, path)
-		}
-	case 'd':
-		if !bytes.HasPrefix(rest, []byte("data:")) {
-			break
-		}
-		if s, err := c.dataURL(doc, at, path, depth); s.material || err != nil {
-			return s, err
-		}
-	case 'e':
-		if !bytes.HasPrefix(rest, []byte("ey")) {
-			break
-		}
-		if end := tokenEnd(doc, at); end > at {
-			leaf := Leaf{Kind: Token, Path: fmt.Sprintf("%s/token@%d", path, at), Bytes: doc[at:end]}
-			edits, err := c.leaf(leaf, splice.Shift(at))
-			return stretch{end: end, material: true, edits: edits}, err
+		case 'd':
+			if s, err := c.dataURL(doc, at, path, depth); s.material || err != nil {
+				return s, err
+			}
+		case 'e':
+			if end := tokenEnd(doc, at); end > at {
+				leaf := Leaf{Kind: Token, Path: placed(path, "token", at), Bytes: doc[at:end]}
+				edits, err := c.leaf(leaf, splice.Shift(at))
+				return stretch{end: end, material: true, edits: edits}, err
+			}
 		}
 	}
 	if isBase64(doc[at]) {
@@ -164,7 +179,7 @@ const minimumBase64 = 24 // characters; no key or token is shorter
 
 // base64 opens a run of base64, which may be wrapped into lines of one width.
 func (c crawler) base64(doc []byte, at int, path string, depth int) (stretch, error) {
-	if end := endOfLine(doc, at); end-at < minimumBase64 { // as nearly every word of every text is
+	if end := endOfLine(doc, at); end-at < minimumBase64 {
 		return stretch{end: end}, nil
 	}
 	if s, found, err := c.encryptionKey(doc, at, path); found || err != nil {
@@ -182,7 +197,7 @@ func (c crawler) base64(doc []byte, at int, path string, depth int) (stretch, er
 	if encoding == nil || !worthOpening(decoded) {
 		return stretch{end: run.end}, nil
 	}
-	edits, err := c.inner(decoded, fmt.Sprintf("%s/base64@%d", path, at), depth, splice.Whole(at, run.end, decoded, func(b []byte) ([]byte, error) {
+	edits, err := c.inner(decoded, placed(path, "base64", at), depth, splice.Whole(at, run.end, decoded, func(b []byte) ([]byte, error) {
 		return wrap([]byte(encoding.EncodeToString(b)), run.width, run.separator), nil
 	}))
 	return stretch{end: run.end, material: true, edits: edits}, err
@@ -194,7 +209,7 @@ func worthOpening(decoded []byte) bool {
 		bytes.HasPrefix(decoded, sealedJavaMagic) || classifyDER(decoded) != "" {
 		return true
 	}
-	if mentionsMaterial(decoded) {
+	if mentionsPEM(decoded) {
 		return true
 	}
 	for _, b := range decoded {
@@ -205,14 +220,20 @@ func worthOpening(decoded []byte) bool {
 	return utf8.Valid(decoded)
 }
 
+// decodeBase64 goes by the length: padded text has whole groups of four, and of others only unpadded ones are correct.
 func decodeBase64(text []byte) ([]byte, *base64.Encoding) {
-	for _, encoding := range []*base64.Encoding{base64.StdEncoding.Strict(), base64.RawStdEncoding.Strict()} {
-		if decoded, err := encoding.DecodeString(string(text)); err == nil {
-			return decoded, encoding
-		}
+	encoding := paddedBase64
+	if len(text)%4 != 0 {
+		encoding = unpaddedBase64
 	}
-	return nil, nil
+	decoded, err := encoding.AppendDecode(nil, text)
+	if err != nil {
+		return nil, nil
+	}
+	return decoded, encoding
 }
+
+var paddedBase64, unpaddedBase64 = base64.StdEncoding.Strict(), base64.RawStdEncoding.Strict()
 
 // base64Run is a stretch of base64: its characters without separators, and how it was wrapped.
 type base64Run struct {
@@ -227,7 +248,7 @@ type base64Run struct {
 // value in a document is often the key of the next one.
 func readBase64(doc []byte, at int) base64Run {
 	lineEnd := endOfLine(doc, at)
-	run := base64Run{end: lineEnd, text: bytes.Clone(doc[at:lineEnd])}
+	run := base64Run{end: lineEnd, text: doc[at:lineEnd:lineEnd]} // which appending copies
 	width := lineEnd - at
 	if width < minimumBase64 || width > maximumWrap {
 		return run

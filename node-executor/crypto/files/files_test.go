@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
@@ -90,48 +88,6 @@ func change(name, before, after string) site.Change {
 	return site.Change{Ref: site.Ref{Store: site.File, Name: name}, Before: site.HashOf([]byte(before)), After: []byte(after)}
 }
 
-func TestReplaceKeepsMetadata(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "key")
-	write(t, path, "old")
-	owner := os.Getuid()
-	if owner == 0 {
-		owner = 1234
-	}
-	if err := os.Chown(path, owner, os.Getgid()); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, 0o640|os.ModeSetgid); err != nil {
-		t.Fatal(err)
-	}
-	attributes := unix.Setxattr(path, "user.origin", []byte("here\x00and there"), 0) == nil
-	before, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := newTree(t, dir).Apply(context.Background(), []site.Change{change("/etc/key", "old", "new")}, never); err != nil {
-		t.Fatal(err)
-	}
-	after, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if content, err := os.ReadFile(path); err != nil || string(content) != "new" {
-		t.Errorf("got %q, %v", content, err)
-	}
-	was, is := before.Sys().(*syscall.Stat_t), after.Sys().(*syscall.Stat_t)
-	if after.Mode() != before.Mode() || is.Uid != was.Uid || is.Gid != was.Gid {
-		t.Errorf("got mode %s, owner %d:%d; want %s, %d:%d", after.Mode(), is.Uid, is.Gid, before.Mode(), was.Uid, was.Gid)
-	}
-	if attributes {
-		value := make([]byte, 64)
-		n, err := unix.Getxattr(path, "user.origin", value)
-		if err != nil || !bytes.Equal(value[:n], []byte("here\x00and there")) {
-			t.Errorf("got attribute %q, %v", value[:max(n, 0)], err)
-		}
-	}
-}
-
 func TestApply(t *testing.T) {
 	remove := change("/etc/a", "old", "")
 	remove.Delete, remove.After = true, nil
@@ -201,5 +157,33 @@ func TestLinksAreNotFollowed(t *testing.T) {
 	}
 	if content, err := os.ReadFile(outside); err != nil || string(content) != "old" {
 		t.Errorf("got %q, %v outside of the tree", content, err)
+	}
+}
+
+// A file that is too large to be opened is shown in pieces that leave nothing out, not even between two of them.
+func TestWindows(t *testing.T) {
+	dir := t.TempDir()
+	const secret = "0123456789abcdef"
+	for _, at := range []int{0, 1<<20 - 8, 2<<20 - 1<<10 - 8, 20 << 20, files.MaxFile} {
+		content := bytes.Repeat([]byte{'x'}, files.MaxFile+len(secret))
+		copy(content[at:], secret)
+		write(t, filepath.Join(dir, "large"), string(content))
+		found, size := 0, 0
+		err := newTree(t, dir).Walk(t.Context(), func(s site.Site) error {
+			if s.Content != nil || s.TooLarge {
+				t.Errorf("got %d bytes, too large: %t", len(s.Content), s.TooLarge)
+			}
+			for window, err := range s.Windows {
+				if err != nil {
+					return err
+				}
+				size += len(window)
+				found += bytes.Count(window, []byte(secret))
+			}
+			return nil
+		})
+		if err != nil || found == 0 || size < len(content) {
+			t.Errorf("secret at %d: found %d times in %d bytes, %v", at, found, size, err)
+		}
 	}
 }

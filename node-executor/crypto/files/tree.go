@@ -1,26 +1,31 @@
 // Package files is the store of the node's files: it walks directories without following links and
-// replaces files atomically with everything they had, owner, mode, extended attributes and label included.
+// replaces files atomically with everything they had: owner, mode, extended attributes, ACL, capabilities and label included.
+//
+// A file is replaced by renaming a new one over it. There are two kinds of files for which that is not all:
+//
+//   - What several names of a root lead to (hard links) stays one file. If there is a name that is not changed, in a place that nobody
+//     looks at, the old content would stay there: [Tree.Check] tells before anything is written.
+//   - A file that is itself a mount point cannot be renamed over. It is written to, page by page, from the new file beside it,
+//     which stays until all is on disk, so that a half-written one is recognised and finished.
+//
+// Times are not kept, neither a file's nor those of the directory that it is renamed in: it did change then, and who looks for changes
+// by time, such as a backup, has to see it. Nothing else of a directory changes.
 package files
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
 
-// MaxFile is the size in bytes up to which a file is opened. A larger one is only searched for signs of
+// MaxFile is the size in bytes up to which a file is opened. A larger one is shown in windows, and only searched for signs of
 // a private key.
 const MaxFile = 32 << 20
 
@@ -51,7 +56,11 @@ func New(roots []Root, skip []string) (*Tree, error) {
 			}
 		}
 	}
-	return &Tree{roots: slices.Clone(roots), skip: slices.Clone(skip)}, nil
+	t := &Tree{roots: slices.Clone(roots)}
+	for _, s := range skip {
+		t.skip = append(t.skip, path.Clean(s))
+	}
+	return t, nil
 }
 
 func within(name, dir string) bool {
@@ -75,83 +84,78 @@ func (t *Tree) walkRoot(ctx context.Context, r Root, visit func(site.Site) error
 		return err
 	}
 	defer root.Close()
-	return fs.WalkDir(root.FS(), cmp.Or(r.Only, "."), func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		node := path.Join(r.Node, name)
-		if slices.ContainsFunc(t.skip, func(s string) bool { return within(node, path.Clean(s)) }) {
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if !entry.Type().IsRegular() || isStaged(entry.Name()) {
-			return nil
-		}
-		found, err := read(root, name)
-		if err != nil {
-			return err
-		}
-		found.Ref = site.Ref{Store: site.File, Name: node}
-		return visit(found)
-	})
+	w := walk{Tree: t, root: r, visit: visit}
+	if r.Only == "" {
+		return w.directory(ctx, root, "")
+	}
+	info, err := root.Lstat(r.Only)
+	if err != nil {
+		return err
+	}
+	return w.entry(ctx, root, "", fs.FileInfoToDirEntry(info))
 }
 
-func read(root *os.Root, name string) (site.Site, error) {
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+// walk is one pass over a root. Each directory is opened once and its entries by their bare name: looking up a path
+// from the root would open every directory on the way again for every file.
+type walk struct {
+	*Tree
+	root  Root
+	visit func(site.Site) error
+}
+
+// directory visits what is below an open directory, whose path is relative to the root; "" is the root itself.
+func (w walk) directory(ctx context.Context, dir *os.Root, name string) error {
+	entries, err := fs.ReadDir(dir.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := w.entry(ctx, dir, name, entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry visits what an open directory has under a name.
+func (w walk) entry(ctx context.Context, dir *os.Root, dirName string, entry fs.DirEntry) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	name := path.Join(dirName, entry.Name())
+	node := path.Join(w.root.Node, name)
+	switch {
+	case slices.ContainsFunc(w.skip, func(s string) bool { return within(node, s) }):
+		return nil
+	case entry.IsDir():
+		below, err := dir.OpenRoot(entry.Name())
+		if err != nil {
+			return err
+		}
+		return errors.Join(w.directory(ctx, below, name), below.Close())
+	case !entry.Type().IsRegular() || isStaged(entry.Name()):
+		return nil
+	}
+	found, err := w.read(dir, entry.Name(), name)
+	if err != nil {
+		return err
+	}
+	found.Ref = site.Ref{Store: site.File, Name: node}
+	return w.visit(found)
+}
+
+// read reads the file that an open directory has under a base name; name is its path below the root.
+func (w walk) read(dir *os.Root, base, name string) (found site.Site, err error) {
+	f, size, err := place{dir, base}.open()
 	if err != nil {
 		return site.Site{}, err
 	}
 	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
-	if err != nil {
-		return site.Site{}, err
+	if size > MaxFile {
+		found.Windows = windows(w.root.Host, name)
+		found.TooLarge, err = mentionsKey(found.Windows)
+		return found, err
 	}
-	if len(content) <= MaxFile {
-		return site.Site{Content: content}, nil
-	}
-	suspicious, err := mentionsKey(io.MultiReader(bytes.NewReader(content), f))
-	return site.Site{TooLarge: suspicious}, err
-}
-
-// keyMarks are signs of a private key in text and in base64 at each of its three alignments.
-var keyMarks = [][]byte{
-	[]byte("PRIVATE KEY-----"), []byte("UFJJVkFURSBLRVkt"), []byte("BSSVZBVEUgS0VZLS"), []byte("QUklWQVRFIEtFWS0t"),
-}
-
-func mentionsKey(r io.Reader) (bool, error) {
-	const overlap = 32
-	buffer := make([]byte, 1<<20)
-	kept := 0
-	for {
-		n, err := r.Read(buffer[kept:])
-		window := buffer[:kept+n]
-		for _, mark := range keyMarks {
-			if bytes.Contains(window, mark) {
-				return true, nil
-			}
-		}
-		kept = copy(buffer, window[max(0, len(window)-overlap):])
-		if errors.Is(err, io.EOF) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-	}
-}
-
-// locate finds the root that holds a node path.
-func (t *Tree) locate(node string) (r Root, rel string, err error) {
-	for _, r := range t.roots {
-		if within(node, r.path()) {
-			rel := strings.TrimPrefix(strings.TrimPrefix(node, strings.TrimSuffix(path.Clean(r.Node), "/")), "/")
-			return r, rel, nil
-		}
-	}
-	return Root{}, "", fmt.Errorf("cannot find %s: below no root", node)
+	found.Content, err = readAll(f, size)
+	return found, err
 }

@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
@@ -34,7 +33,6 @@ type Certificate struct {
 	SubjectKeyID        []byte // nil when absent
 	AuthorityKeyID      []byte // nil when absent
 	AuthoritySerial     *big.Int
-	CA                  bool // basic constraints say CA, or version 1
 
 	tbs        []byte
 	elements   tbsElements
@@ -64,11 +62,10 @@ type extension struct {
 }
 
 var (
-	oidSubjectKeyID     = asn1.ObjectIdentifier{2, 5, 29, 14}
-	oidSubjectAltName   = asn1.ObjectIdentifier{2, 5, 29, 17}
-	oidBasicConstraints = asn1.ObjectIdentifier{2, 5, 29, 19}
-	oidAuthorityKeyID   = asn1.ObjectIdentifier{2, 5, 29, 35}
-	oidCommonName       = asn1.ObjectIdentifier{2, 5, 4, 3}
+	oidSubjectKeyID   = asn1.ObjectIdentifier{2, 5, 29, 14}
+	oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+	oidAuthorityKeyID = asn1.ObjectIdentifier{2, 5, 29, 35}
+	oidCommonName     = asn1.ObjectIdentifier{2, 5, 4, 3}
 )
 
 var errMalformed = errors.New("malformed DER")
@@ -186,7 +183,6 @@ type authorityKeyID struct {
 }
 
 func (c *Certificate) readKnownExtensions() error {
-	c.CA = len(c.elements.extensions) == 0 && len(c.elements.version) == 0
 	for _, e := range c.extensions {
 		var err error
 		switch {
@@ -196,13 +192,6 @@ func (c *Certificate) readKnownExtensions() error {
 			var a authorityKeyID
 			_, err = asn1.Unmarshal(e.value, &a)
 			c.AuthorityKeyID, c.AuthoritySerial = a.ID, a.Serial
-		case e.id.Equal(oidBasicConstraints):
-			var constraints struct {
-				CA      bool `asn1:"optional"`
-				MaxPath int  `asn1:"optional,default:-1"`
-			}
-			_, err = asn1.Unmarshal(e.value, &constraints)
-			c.CA = constraints.CA
 		}
 		if err != nil {
 			return fmt.Errorf("cannot read extension %s: %w", e.id, err)
@@ -210,10 +199,6 @@ func (c *Certificate) readKnownExtensions() error {
 	}
 	return nil
 }
-
-// SelfIssued tells whether subject and issuer are the same name. Such a certificate need not be signed by its own
-// key: the bridges of a CA rollover are not.
-func (c *Certificate) SelfIssued() bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }
 
 // children splits the content of a constructed value into its members.
 func children(content []byte) ([]asn1.RawValue, error) {

@@ -63,6 +63,22 @@ func odd(t testing.TB, key crypto.Signer) []byte {
 	return der
 }
 
+// What is not needed is not read: that it is odd does not make a certificate unread.
+func TestOddBasicConstraints(t *testing.T) {
+	key := cryptotest.EC(t)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "odd"}, NotBefore: cryptotest.Begin, NotAfter: cryptotest.End,
+		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 19}, Value: []byte("odd")}},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := parse(t, der); c.CommonName != "odd" {
+		t.Errorf("got name %q", c.CommonName)
+	}
+}
+
 // PKCS #1 signatures are the same every time: a re-issue that changes nothing must give the same bytes.
 func TestReissueOfNothingChangesNothing(t *testing.T) {
 	key := cryptotest.RSA(t, 0)

@@ -136,6 +136,9 @@ func (r *Result) keep(s site.Site, seen sight) error {
 		}
 	}
 	for _, f := range seen.findings {
+		if f.Reason == crawl.OtherKey && s.Store == site.File && s.Original != nil {
+			continue // a rule has just made it
+		}
 		r.Findings = append(r.Findings, Finding{s.Ref, f})
 	}
 	if len(seen.applied) == 0 && len(seen.leaves) == 0 && s.Original == nil && s.Envelope == nil {

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 )
@@ -67,7 +68,10 @@ type Site struct {
 	Original []byte
 	// Passwords are words from around the site that may open the key stores in it.
 	Passwords [][]byte
-	// TooLarge is set, and Content empty, for a file that is too large to be opened and mentions a private key.
+	// Windows is set, and Content empty, for a file that is too large to be opened. It shows the content in pieces that
+	// overlap by more than any secret is long; one is the visitor's only until the next.
+	Windows iter.Seq2[[]byte, error]
+	// TooLarge is set for such a file that mentions a private key.
 	TooLarge bool
 }
 

@@ -121,6 +121,9 @@ func NoSecrets(ctx context.Context, sources []site.Source, skip, plain map[site.
 			if err := ctx.Err(); err != nil || skip[s.Ref] {
 				return err
 			}
+			if s.Windows != nil {
+				return needles.searchWindows(s, &problems)
+			}
 			if plain[s.Ref] {
 				needles.searchLayer(s.Ref, "", s.Content, &problems)
 				return nil
@@ -158,6 +161,20 @@ func NoSecretsStaged(before []site.Site, changes []site.Change, needles *Needles
 func (n *Needles) search(ref site.Ref, content []byte, problems *[]plan.Problem) error {
 	_, err := crawl.Rewrite(content, crawl.Handler{Layer: func(path string, layer []byte) { n.searchLayer(ref, path, layer, problems) }})
 	return err
+}
+
+// searchWindows looks at a file that is too large to be opened, as it is.
+func (n *Needles) searchWindows(s site.Site, problems *[]plan.Problem) error {
+	before := len(*problems)
+	for window, err := range s.Windows {
+		if err != nil {
+			return fmt.Errorf("cannot read %s: %w", s.Ref, err)
+		}
+		if n.searchLayer(s.Ref, "", window, problems); len(*problems) > before {
+			return nil
+		}
+	}
+	return nil
 }
 
 func (n *Needles) searchLayer(ref site.Ref, path string, layer []byte, problems *[]plan.Problem) {

@@ -175,7 +175,7 @@ func (n *node) learn(ctx context.Context) (err error) {
 	if n.config.Learn == nil {
 		return nil
 	}
-	if n.config.Rules, err = n.config.Learn(ctx, n.cluster); err != nil {
+	if n.config.Rules, err = n.config.Learn(ctx, open(ctx, n.cluster, n.files)); err != nil {
 		return err
 	}
 	return n.config.Rules.Check()
@@ -204,7 +204,11 @@ func (n *node) prepare(ctx context.Context) (*commit.Record, error) {
 		}
 		keys.Spare(a)
 	}
-	found, err := n.scan(ctx, keys.Expect)
+	expect := keys.Expect
+	if n.config.Rules.NamesOnly {
+		expect = nil // none is made
+	}
+	found, err := n.scan(ctx, expect)
 	if err != nil {
 		return nil, err
 	}
@@ -317,9 +321,5 @@ func replacement(d *plan.KeyDecision, made *plan.Issued) (Replacement, bool) {
 	if err != nil {
 		return Replacement{}, false
 	}
-	r := Replacement{Names: []string{}, Old: d.Key.ID.String(), New: id.String(), Action: d.Action, Why: d.Why}
-	for _, c := range d.Key.Certificates {
-		r.Names = append(r.Names, c.CommonName)
-	}
-	return r, true
+	return Replacement{Names: commonNames(d.Key), Old: d.Key.ID.String(), New: id.String(), Action: d.Action, Why: d.Why}, true
 }

@@ -30,6 +30,11 @@ const (
 
 var errBolt = errors.New("not a backend of etcd, or damaged")
 
+var minorVersion = regexp.MustCompile(`^3\.[0-9]+$`)
+
+// IsMinor tells whether a text is a minor version such as [Minor] returns.
+func IsMinor(text string) bool { return minorVersion.MatchString(text) }
+
 var fullVersion = regexp.MustCompile(`^(\d+\.\d+)\.\d+`)
 
 // Minor returns the minor version, such as 3.5, of the cluster that wrote a backend file. A file between two versions

@@ -25,7 +25,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 )
 
@@ -397,21 +396,5 @@ func TestCryptoIsNotDumped(t *testing.T) {
 	}
 	if fields := strings.Fields(lines[1]); len(fields) < 6 || fields[4] != "0" || fields[5] != "0" {
 		t.Errorf("what it starts can be dumped: %s", lines[1])
-	}
-}
-
-// The summary is what the engine's own type says.
-func TestCryptoSummaryAsJSON(t *testing.T) {
-	s := newSeed(t)
-	s.config["summary"] = s.path("summary.json")
-	if got := s.run("regenerate", "-o", "json", "--journal", s.path("another")); got.code != 0 {
-		t.Fatalf("exit code %d:\n%s", got.code, got.stderr)
-	}
-	var summary crypto.Summary
-	if err := json.Unmarshal([]byte(s.read("summary.json")), &summary); err != nil {
-		t.Fatal(err)
-	}
-	if summary.Keys["fresh"] != 2 || len(summary.Replaced) != 2 {
-		t.Errorf("got %+v", summary)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
+	ref "github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -300,6 +301,19 @@ values: {trustBundles: {user-ca-bundle: %s}, proxy: {spec: {}, status: {httpProx
 			}
 			if rules, err = recert("198.51.100.0/24\nip_change_only: true"); err != nil || !rules.NamesOnly || !slices.Equal(names(rules), []string{"leases"}) {
 				t.Errorf("got %v, %v", names(rules), err)
+			}
+			// The lifecycle-agent names the bundle without its content when that is the user's.
+			if rules, err = recert("198.51.100.0/24\nuser_ca_bundle: ours\nproxy_trusted_ca_bundle: 'user-ca-bundle:'"); err != nil {
+				t.Fatal(err)
+			}
+			const bundle = "/kubernetes.io/configmaps/openshift-config/user-ca-bundle"
+			stored, err := client.Get(ctx, bundle)
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, _, err := rules.Changes.Set(ref.Ref{Store: ref.Etcd, Name: bundle}, stored.Kvs[0].Value)
+			if err != nil || !strings.Contains(string(after), "ours") {
+				t.Errorf("got bundle %q, %v", after, err)
 			}
 			if _, err := recert("[198.51.100.0/24, 'fd00::/64']"); err == nil || !strings.Contains(err.Error(), "has 1 machine networks, 2 are given") {
 				t.Errorf("got error %v", err)

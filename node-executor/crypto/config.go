@@ -15,6 +15,9 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 )
 
+// DefaultRoots are the directories of a node in which OpenShift keeps cryptography.
+var DefaultRoots = []string{"/etc/kubernetes", "/var/lib/kubelet", "/etc/machine-config-daemon"}
+
 // Config says where the material is, what is to be kept and what the cluster is called from now on.
 type Config struct {
 	// Roots are the directories that are searched, usually the new deployment's /etc and /var/lib/kubelet.
@@ -25,7 +28,8 @@ type Config struct {
 	Etcd etcd.Opener
 	// Rules say what is kept, renamed and dropped.
 	Rules plan.Rules
-	// Learn, when set, makes the rules instead, from what etcd says the cluster is called so far. It is called before
+	// Learn, when set, makes the rules instead, from what etcd says the cluster is called so far. Values that are
+	// encrypted at rest with a key in a file of the roots read decrypted. It is called before
 	// anything else is read, and not at all by a call that goes on after an interruption: then the rules are settled.
 	Learn func(ctx context.Context, cluster clientv3.KV) (plan.Rules, error)
 	// Journal is a directory for this one regeneration, on storage that survives a reboot. It holds private keys

@@ -11,6 +11,8 @@ import (
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
+	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
+	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
@@ -140,29 +142,36 @@ func (open clusterSource) Walk(ctx context.Context, visit func(site.Site) error)
 	return c.members.Walk(ctx, visit)
 }
 
-// rules settles the rules and returns those that a scan needs.
-func (n *node) rules(ctx context.Context) (r scan.Rules, err error) {
-	if n.config.Learn != nil {
-		c, err := n.cluster()
-		if err != nil {
-			return r, err
+// scan reads everything, and settles the rules on the way. Found, if not nil, is told of each private key at once,
+// settled of the rules.
+func (n *node) scan(ctx context.Context, found func(pki.Algorithm), settled func(plan.Rules)) (result *scan.Result, err error) {
+	rules := func(ctx context.Context) (scan.Rules, error) {
+		if err := n.learn(ctx); err != nil {
+			return scan.Rules{}, err
 		}
-		if n.config.Rules, err = n.config.Learn(ctx, c.kv); err != nil {
-			return r, err
+		if settled != nil {
+			settled(n.config.Rules)
 		}
-		if err := n.config.Rules.Check(); err != nil {
-			return r, err
-		}
+		return scan.Rules{Renames: n.config.Rules.Renames, Changes: n.config.Rules.Changes}, nil
 	}
-	return scan.Rules{Renames: n.config.Rules.Renames, Changes: n.config.Rules.Changes}, nil
-}
-
-// scan reads everything, and settles the rules on the way.
-func (n *node) scan(ctx context.Context, options scan.Options) (found *scan.Result, err error) {
-	options.Rules = n.rules
 	err = n.timed("scan", func() error {
-		found, err = scan.Scan(ctx, n.sources(), options)
+		result, err = scan.Scan(ctx, n.sources(), scan.Options{Rules: rules, Found: found})
 		return err
 	})
-	return found, err
+	return result, err
+}
+
+// learn settles the rules.
+func (n *node) learn(ctx context.Context) error {
+	if n.config.Learn == nil {
+		return nil
+	}
+	c, err := n.cluster()
+	if err != nil {
+		return err
+	}
+	if n.config.Rules, err = n.config.Learn(ctx, open(ctx, c.kv, n.files)); err != nil {
+		return err
+	}
+	return n.config.Rules.Check()
 }

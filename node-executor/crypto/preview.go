@@ -5,6 +5,7 @@ import (
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
+	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 )
 
 // Preview is a plan as people and programs read it. It names keys, certificates and tokens by hashes and holds no secret.
@@ -30,6 +31,17 @@ type Planned struct {
 	Places []graph.Place `json:"places"`
 }
 
+// Inspection is what is there, as people and programs read it.
+type Inspection struct {
+	graph.Shown
+	Findings []scan.Finding `json:"findings"`
+}
+
+// NewInspection describes what a plan was made from.
+func NewInspection(p *plan.Plan) *Inspection {
+	return &Inspection{p.Graph().Show(), append([]scan.Finding{}, p.Findings()...)}
+}
+
 // NewPreview describes a plan, everything sorted by id.
 func NewPreview(p *plan.Plan) *Preview {
 	v := &Preview{
@@ -38,10 +50,7 @@ func NewPreview(p *plan.Plan) *Preview {
 	}
 	g := p.Graph()
 	for _, k := range g.SortedKeys() {
-		planned := Planned{ID: k.ID.String(), Kind: k.Algorithm.String(), Places: k.Places}
-		for _, c := range k.Certificates {
-			planned.Names = append(planned.Names, c.CommonName)
-		}
+		planned := Planned{ID: k.ID.String(), Kind: k.Algorithm.String(), Names: commonNames(k), Places: k.Places}
 		if d := p.Keys[k.ID]; d != nil {
 			planned.Action, planned.Why = d.Action, d.Why
 		}
@@ -50,21 +59,23 @@ func NewPreview(p *plan.Plan) *Preview {
 	for _, c := range g.SortedCertificates() {
 		planned := Planned{ID: c.ID.String(), Kind: c.Key.Algorithm.String(), Names: []string{c.CommonName}, Places: c.Places}
 		if d := p.Certificates[c.ID]; d != nil {
-			planned.Action = d.Action
+			planned.Action, planned.Why = d.Action, d.Why
 		}
 		v.Certificates = append(v.Certificates, planned)
 	}
 	for _, t := range g.SortedTokens() {
 		planned := Planned{ID: t.ID.String(), Kind: t.Algorithm, Places: t.Places}
 		if d := p.Tokens[t.ID]; d != nil {
-			planned.Action = d.Action
+			planned.Action, planned.Why = d.Action, d.Why
 		}
 		v.Tokens = append(v.Tokens, planned)
 	}
 	for _, k := range g.SortedEncryptionKeys() {
-		v.EncryptionKeys = append(v.EncryptionKeys, Planned{
-			ID: k.ID.String(), Kind: fmt.Sprintf("%d bits", 8*len(k.Bytes)), Action: plan.Fresh, Why: "every cluster of the seed has it", Places: k.Places,
-		})
+		planned := Planned{ID: k.ID.String(), Kind: fmt.Sprintf("%d bits", 8*len(k.Bytes)), Action: p.EncryptionKeys[k.ID], Places: k.Places}
+		if planned.Action == plan.Fresh {
+			planned.Why = "every cluster of the seed has it"
+		}
+		v.EncryptionKeys = append(v.EncryptionKeys, planned)
 	}
 	return v
 }

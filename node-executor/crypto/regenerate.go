@@ -42,7 +42,7 @@ func Prepare(ctx context.Context, config Config) (p *plan.Plan, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
-	found, err := n.scan(ctx, scan.Options{})
+	found, err := n.scan(ctx, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -111,16 +111,18 @@ func readSummary(text json.RawMessage, err error) (*Summary, error) {
 func (n *node) prepare(ctx context.Context, journal *commit.Journal) (*commit.Record, error) {
 	keys := forge.New(n.config.Generate)
 	defer keys.Close()
-	found, err := n.scan(ctx, scan.Options{Found: keys.Expect})
+	found, err := n.scan(ctx, keys.Expect, func(rules plan.Rules) {
+		for _, kept := range rules.KeepKeys {
+			if a, err := pki.AlgorithmOf(kept.Key.Public()); err == nil {
+				keys.Spare(a)
+			}
+		}
+		if rules.NamesOnly {
+			keys.Close() // none is wanted
+		}
+	})
 	if err != nil {
 		return nil, err
-	}
-	for _, kept := range n.config.Rules.KeepKeys {
-		a, err := pki.AlgorithmOf(kept.Key.Public())
-		if err != nil {
-			return nil, err
-		}
-		keys.Spare(a)
 	}
 	p := plan.Decide(found, n.config.Rules)
 	if len(p.Problems) > 0 {
@@ -163,7 +165,9 @@ func (n *node) prepare(ctx context.Context, journal *commit.Journal) (*commit.Re
 			return err
 		})
 	})
-	group.Go(func() error { return n.timed("journal", func() error { return journal.Write(sealed, text, n.config.Fault) }) })
+	group.Go(func() error {
+		return n.timed("journal", func() error { return journal.Write(sealed, text, n.config.Fault) })
+	})
 	err = group.Wait()
 	if len(problems) > 0 {
 		err = errors.Join(err, &RefusedError{Stage: "verify", Problems: problems})
@@ -243,9 +247,5 @@ func replacement(d *plan.KeyDecision, made *plan.Issued) (Replacement, bool) {
 	if err != nil {
 		return Replacement{}, false
 	}
-	r := Replacement{Names: []string{}, Old: d.Key.ID.String(), New: id.String(), Action: d.Action, Why: d.Why}
-	for _, c := range d.Key.Certificates {
-		r.Names = append(r.Names, c.CommonName)
-	}
-	return r, true
+	return Replacement{Names: commonNames(d.Key), Old: d.Key.ID.String(), New: id.String(), Action: d.Action, Why: d.Why}, true
 }

@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -88,12 +89,18 @@ func learnProxy(ctx context.Context, etcd clientv3.KV, n *Names) error {
 			return err
 		}
 		var cm corev1.ConfigMap
-		if _, _, err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Decode(value, nil, &cm); err != nil {
+		if err := Decode(value, &cm); err != nil {
 			continue // encrypted: bundles that it was joined into are then left to the network operator
 		}
 		n.TrustBundles[name] = cm.Data[trustedEntry]
 	}
 	return nil
+}
+
+// Decode reads an object of Kubernetes' own as etcd holds it.
+func Decode(value []byte, into runtime.Object) error {
+	_, _, err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Decode(value, nil, into)
+	return err
 }
 
 var errMissing = errors.New("does not exist")

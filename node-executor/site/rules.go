@@ -1,14 +1,11 @@
 package site
 
 import (
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
-	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 )
@@ -22,25 +19,18 @@ func (s *Site) Rules(from Names, now time.Time) (plan.Rules, error) {
 	}
 	rules.Changes = s.changes(from, len(rules.Renames) > 0)
 	for _, signer := range s.Signers {
-		block, _ := pem.Decode(signer.Key)
-		if block == nil {
-			return rules, fmt.Errorf("cannot keep the key of %s: the snapshot holds no PEM", signer.CommonName)
-		}
-		key, _, err := pki.ParsePrivateKey(block.Bytes)
+		kept, err := plan.ReadKeepKey(signer.CommonName, signer.Key)
 		if err != nil {
-			return rules, fmt.Errorf("cannot keep the key of %s: %w", signer.CommonName, err)
+			return rules, err
 		}
-		rules.KeepKeys = append(rules.KeepKeys, plan.KeepKey{CommonName: signer.CommonName, Site: "/secrets/" + signer.Secret, Key: key, SubjectKeyID: signer.SubjectKeyID})
+		kept.Site, kept.SubjectKeyID = "/secrets/"+signer.Secret, signer.SubjectKeyID
+		rules.KeepKeys = append(rules.KeepKeys, kept)
 	}
-	block, _ := pem.Decode(s.ClientCA)
-	if block == nil {
-		return rules, errors.New("cannot keep the administrator's client CA: the snapshot holds no PEM")
-	}
-	ca, err := pki.ParseCertificate(block.Bytes)
+	kept, err := plan.ReadKeepCertificate(s.ClientCA)
 	if err != nil {
 		return rules, fmt.Errorf("cannot keep the administrator's client CA: %w", err)
 	}
-	rules.KeepCertificates = []plan.KeepCertificate{{Certificate: ca}}
+	rules.KeepCertificates = []plan.KeepCertificate{kept}
 	return rules, nil
 }
 

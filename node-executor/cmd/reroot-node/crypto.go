@@ -20,8 +20,11 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto"
+	"github.com/reroot-dev/reroot/node-executor/crypto/commit"
 	"github.com/reroot-dev/reroot/node-executor/crypto/configfile"
 	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
+	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
+	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/host"
 )
 
@@ -31,13 +34,13 @@ func copyDir() string { return cmp.Or(os.Getenv("TMPDIR"), "/var/tmp") }
 
 func cryptoCommand(log *slog.Logger) *cobra.Command {
 	c := leaf("crypto", "Give a stopped cluster its own cryptography, without the executor", func(context.Context, io.Writer) error {
-		return &usageError{errors.New("name what to do: crypto regenerate or crypto inspect")}
+		return &usageError{errors.New("name what to do: crypto regenerate, crypto inspect or crypto verify")}
 	})
-	c.AddCommand(regenerateCommand(log), inspectCommand(log))
+	c.AddCommand(regenerateCommand(log), inspectCommand(log), verifyCommand(log))
 	return c
 }
 
-// cryptoOptions are the flags of both commands.
+// cryptoOptions are the flags of all commands.
 type cryptoOptions struct {
 	config, journal, output string
 	dryRun                  bool
@@ -73,7 +76,7 @@ func regenerateCommand(log *slog.Logger) *cobra.Command {
 	o := &cryptoOptions{log: log}
 	c := o.command("regenerate", "Replace every key, certificate and token; finish what was interrupted", o.regenerate, "table", "json")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only print what would become of everything; nothing is written")
-	c.Flags().StringVar(&o.journal, "journal", "", "directory for work in progress, in place of the file's")
+	c.Flags().StringVar(&o.journal, "journal", "", "directory for work in progress, in place of the file's (recert's have theirs below "+configfile.RecertJournals+")")
 	return c
 }
 
@@ -82,17 +85,53 @@ func inspectCommand(log *slog.Logger) *cobra.Command {
 	return o.command("inspect", "Print which key signed what, and where it all stands; nothing is written", o.inspect, "json", "dot")
 }
 
-func (o *cryptoOptions) inspect(ctx context.Context, settings *configfile.Settings, stdout io.Writer) error {
-	config := settings.Config(children{}, copyDir())
+func verifyCommand(log *slog.Logger) *cobra.Command {
+	o := &cryptoOptions{log: log}
+	return o.command("verify", "Tell whether keys, certificates and tokens fit together; nothing is written", o.verify, "text", "json")
+}
+
+// look reads what is there.
+func (o *cryptoOptions) look(ctx context.Context, settings *configfile.Settings) (*plan.Plan, error) {
+	config := settings.Bare(children{}, copyDir())
 	config.Log = o.log
-	g, err := crypto.Inspect(ctx, config)
+	p, err := crypto.Prepare(ctx, config)
 	if err != nil {
-		return regeneration(err, true)
+		return nil, regeneration(err, true)
+	}
+	return p, nil
+}
+
+func (o *cryptoOptions) inspect(ctx context.Context, settings *configfile.Settings, stdout io.Writer) error {
+	p, err := o.look(ctx, settings)
+	if err != nil {
+		return err
 	}
 	if o.output == "dot" {
-		return g.WriteDOT(stdout)
+		return p.Graph().WriteDOT(stdout)
 	}
-	return printJSON(stdout, g)
+	return printJSON(stdout, crypto.NewInspection(p))
+}
+
+func (o *cryptoOptions) verify(ctx context.Context, settings *configfile.Settings, stdout io.Writer) error {
+	p, err := o.look(ctx, settings)
+	if err != nil {
+		return err
+	}
+	g := p.Graph()
+	faults := append([]graph.Fault{}, g.Faults()...)
+	if o.output == "json" {
+		if err := printJSON(stdout, map[string]any{"faults": faults}); err != nil {
+			return err
+		}
+	}
+	if len(faults) > 0 {
+		return inconsistent(faults, o.output == "json")
+	}
+	if o.output == "text" {
+		_, err = fmt.Fprintf(stdout, "consistent: %d keys, %d certificates, %d tokens; %d pieces could not be read\n",
+			len(g.Keys), len(g.Certificates), len(g.Tokens), len(g.Unread)+len(p.Findings()))
+	}
+	return err
 }
 
 func (o *cryptoOptions) regenerate(ctx context.Context, settings *configfile.Settings, stdout io.Writer) error {
@@ -103,18 +142,26 @@ func (o *cryptoOptions) regenerate(ctx context.Context, settings *configfile.Set
 	config.Log = o.log
 	if o.journal != "" {
 		config.Journal = o.journal
+	} else if filepath.Dir(config.Journal) == configfile.RecertJournals {
+		if err := configfile.CheckJournals(config.Journal); err != nil {
+			return regeneration(err, false)
+		}
 	}
 	if !filepath.IsAbs(config.Journal) {
 		return &usageError{errors.New("neither the file nor --journal names a directory for work in progress by an absolute path")}
 	}
 	summary, err := crypto.Regenerate(ctx, config)
+	if errors.Is(err, commit.ErrLocked) {
+		return regeneration(err, false) // the summary is the other one's
+	}
 	if err != nil {
+		if failed := writeSummaries(settings.Summary, crypto.NewFailure(err)); failed != nil {
+			o.log.ErrorContext(ctx, "no summary of the failure", slog.Any("error", failed))
+		}
 		return regeneration(err, false)
 	}
-	for _, path := range settings.Summary {
-		if err := writeSummary(path, summary); err != nil {
-			return err
-		}
+	if err := writeSummaries(settings.Summary, summary); err != nil {
+		return err
 	}
 	if o.output == "json" {
 		return printJSON(stdout, summary)
@@ -138,7 +185,7 @@ func (o *cryptoOptions) preview(ctx context.Context, settings *configfile.Settin
 		return err
 	}
 	if len(preview.Problems) > 0 {
-		return regeneration(&crypto.RefusedError{Stage: "plan", Problems: preview.Problems}, true)
+		return refusal(&crypto.RefusedError{Stage: "plan", Problems: preview.Problems}, true)
 	}
 	return nil
 }
@@ -161,8 +208,16 @@ func (children) Start(_ context.Context, program string, args []string) (etcd.Pr
 	return host.StartChild(host.Cmd{Name: program, Args: args})
 }
 
+func writeSummaries(paths []string, summary any) error {
+	var problems []error
+	for _, path := range paths {
+		problems = append(problems, writeSummary(path, summary))
+	}
+	return errors.Join(problems...)
+}
+
 // writeSummary writes a file, complete or not at all: JSON when it is named so, otherwise YAML.
-func writeSummary(path string, summary *crypto.Summary) error {
+func writeSummary(path string, summary any) error {
 	text, err := json.MarshalIndent(summary, "", "  ")
 	if err == nil && filepath.Ext(path) != ".json" {
 		text, err = yaml.JSONToYAML(text)

@@ -25,7 +25,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 )
 
@@ -269,8 +268,10 @@ func TestCryptoReads(t *testing.T) {
 	}{
 		"plan":          {[]string{"regenerate", "--dry-run"}, []string{"WHAT", "an-authority", "fresh", "reissue", "pull secret", "domain"}},
 		"plan as JSON":  {[]string{"regenerate", "--dry-run", "-o", "json"}, []string{`"keys"`, `"rules"`, `"action": "fresh"`}},
-		"graph":         {[]string{"inspect"}, []string{`"certificates"`, `"name": "api.seed.example"`}},
+		"graph":         {[]string{"inspect"}, []string{`"certificates"`, `"name": "api.seed.example"`, `"findings"`, `"detail": "OPENSSH PRIVATE KEY"`, `"unread"`}},
 		"graph for dot": {[]string{"inspect", "-o", "dot"}, []string{"digraph", "->", "an-authority"}},
+		"check":         {[]string{"verify"}, []string{"consistent: 2 keys, 2 certificates, 0 tokens; "}},
+		"check as JSON": {[]string{"verify", "-o", "json"}, []string{`"faults": []`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := s.run(tc.args...)
@@ -309,20 +310,28 @@ func TestCryptoFailures(t *testing.T) {
 		"unknown option": {[]string{"regenerate"}, func() { s.config["jurnal"] = "/x" }, 2, `there is no option "jurnal"`},
 		"another output": {[]string{"inspect", "-o", "yaml"}, func() {}, 2, `--output "yaml" is not one of json, dot`},
 		"no journal":     {[]string{"regenerate"}, func() { delete(s.config, "journal") }, 2, "directory for work in progress"},
-		"refused":        {[]string{"regenerate"}, func() { s.write("node/etc/kubernetes/foreign.crt", foreign) }, 6, "because: cannot regenerate cryptography: 1 problems found in plan"},
-		"refused plan":   {[]string{"regenerate", "--dry-run"}, func() { s.write("node/etc/kubernetes/foreign.crt", foreign) }, 6, "do: see all of it"},
+		"refused":        {[]string{"regenerate"}, func() { s.write("node/etc/kubernetes/foreign.crt", foreign) }, 6, "because: 1 problem found in the plan\n  key "},
+		"refused plan":   {[]string{"regenerate", "--dry-run"}, func() { s.write("node/etc/kubernetes/foreign.crt", foreign) }, 6, "do: mend what is listed"},
 		"no program": {[]string{"inspect"}, func() { s.config["etcd"] = map[string]any{"programs": map[string]string{"3.6": s.etcd}} }, 1,
 			"do: name under etcd.programs"},
 		"no etcd": {[]string{"inspect"}, func() {
 			s.config["etcd"] = map[string]any{"dir": "/none", "programs": map[string]string{"3.5": s.etcd}}
 		}, 1,
 			"error: cannot read the cluster's cryptography\nbecause: cannot read etcd's version"},
-		"recert's, not here": {[]string{"regenerate"}, func() { s.config = map[string]any{"ip_change_only": true, "crypto_dirs": []string{"/kubernetes"}} }, 2,
-			"error: cannot take option ip_change_only\nbecause: "},
+		"recert's, not here": {[]string{"regenerate"}, func() { s.config = map[string]any{"postprocess_only": true, "crypto_dirs": []string{"/kubernetes"}} }, 2,
+			"error: cannot take option postprocess_only\nbecause: "},
+		"does not fit": {[]string{"verify"}, func() { s.write("node/etc/kubernetes/tls.key", cryptotest.KeyPEM(cryptotest.EC(t))) }, 1,
+			"error: cannot confirm that the cluster's cryptography is consistent\nbecause: 1 thing does not fit\n  key "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kept := maps.Clone(s.config)
-			defer func() { s.config = kept; _ = os.Remove(s.path("node/etc/kubernetes/foreign.crt")) }()
+			made := []string{s.path("node/etc/kubernetes/foreign.crt"), s.path("node/etc/kubernetes/tls.key")}
+			defer func() {
+				s.config = kept
+				for _, path := range made {
+					_ = os.Remove(path)
+				}
+			}()
 			before := s.files()
 			tc.change()
 			got := s.run(tc.args...)
@@ -330,7 +339,9 @@ func TestCryptoFailures(t *testing.T) {
 				t.Errorf("exit code %d, want %d with %q:\n%s", got.code, tc.code, tc.want, got.stderr)
 			}
 			after := s.files()
-			delete(after, s.path("node/etc/kubernetes/foreign.crt"))
+			for _, path := range made {
+				delete(after, path)
+			}
 			if name != "refused" && !cmp.Equal(before, after) { // etcd was opened, and wrote to its log
 				t.Error("a command that failed changed something")
 			}
@@ -385,21 +396,5 @@ func TestCryptoIsNotDumped(t *testing.T) {
 	}
 	if fields := strings.Fields(lines[1]); len(fields) < 6 || fields[4] != "0" || fields[5] != "0" {
 		t.Errorf("what it starts can be dumped: %s", lines[1])
-	}
-}
-
-// The summary is what the engine's own type says.
-func TestCryptoSummaryAsJSON(t *testing.T) {
-	s := newSeed(t)
-	s.config["summary"] = s.path("summary.json")
-	if got := s.run("regenerate", "-o", "json", "--journal", s.path("another")); got.code != 0 {
-		t.Fatalf("exit code %d:\n%s", got.code, got.stderr)
-	}
-	var summary crypto.Summary
-	if err := json.Unmarshal([]byte(s.read("summary.json")), &summary); err != nil {
-		t.Fatal(err)
-	}
-	if summary.Keys["fresh"] != 2 || len(summary.Replaced) != 2 {
-		t.Errorf("got %+v", summary)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
+	ref "github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -86,12 +88,12 @@ func TestRecert(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := mustLoad(t, string(text))
-	wantRoots := []files.Root{
+	wantRoots := []files.Root{ // of the files that only a rule or a name is for, those that are here
 		{Host: "/etc/kubernetes", Node: "/etc/kubernetes"}, {Host: "/etc/machine-config-daemon", Node: "/etc/machine-config-daemon"},
-		{Host: "/var/lib/kubelet", Node: "/var/lib/kubelet"},
-		{Host: "/etc", Node: "/etc", Only: "chrony.conf"}, {Host: "/etc/kubernetes", Node: "/etc/kubernetes", Only: "x"},
-		{Host: "/etc", Node: "/etc", Only: "mcs-machine-config-content.json"}, {Host: "/etc/ssh", Node: "/etc/ssh"},
+		{Host: "/etc/ssh", Node: "/etc/ssh"}, {Host: "/var/lib/kubelet", Node: "/var/lib/kubelet"},
+		{Host: "/etc", Node: "/etc", Only: "mcs-machine-config-content.json"},
 	}
+	s.Roots = slices.DeleteFunc(s.Roots, func(r files.Root) bool { return r.Only == "chrony.conf" || strings.HasPrefix(r.Node, "/etc/pki/") })
 	if diff := cmp.Diff(wantRoots, s.Roots); diff != "" {
 		t.Errorf("roots:\n%s", diff)
 	}
@@ -118,14 +120,14 @@ func TestRecert(t *testing.T) {
 	if len(rules.KeepCertificates) != 2 || rules.KeepCertificates[0].Certificate.CommonName != "admin-kubeconfig-signer" {
 		t.Errorf("got kept certificates %v", rules.KeepCertificates)
 	}
-	if diff := cmp.Diff([]string{"SSH host keys", "pull secret", "install-config", "chrony", "kubeadmin", "proxy", "state of the old names", "leases", "logins"}, names(rules)); diff != "" {
+	if diff := cmp.Diff([]string{"pull secret", "install-config", "chrony", "kubeadmin", "proxy", "leases", "logins", "SSH host keys"}, names(rules)); diff != "" {
 		t.Errorf("rules:\n%s", diff)
 	}
 }
 
 func TestRecertRefuses(t *testing.T) {
 	for option, value := range map[string]string{
-		"ip_change_only": "true", "postprocess_only": "true", "kube_encryption_config": "{}", "openshift_encryption_config": "{}",
+		"postprocess_only": "true", "kube_encryption_config": "{}", "openshift_encryption_config": "{}",
 		"oauth_encryption_config": "{}", "regenerate_server_ssh_keys": "/root/.ssh",
 	} {
 		t.Run(option, func(t *testing.T) {
@@ -173,21 +175,21 @@ func TestExample(t *testing.T) {
 		}
 	}
 	s := mustLoad(t, strings.ReplaceAll(string(text), "/var/lib/reroot/keep", dir))
-	if len(s.Roots) != 4 || len(s.DataDir.Programs) != 3 || s.Journal != "/var/lib/reroot/crypto" {
+	if len(s.DataDir.Programs) != 3 || s.Journal != "/var/lib/reroot/crypto" {
 		t.Errorf("got %+v", s)
 	}
 	rules := s.Config(nil, "").Rules
 	if len(rules.KeepKeys) != 1 || !bytes.Equal(rules.KeepKeys[0].SubjectKeyID, signer.Certificate.SubjectKeyId) || len(rules.KeepCertificates) != 1 {
 		t.Errorf("got %+v", rules)
 	}
-	if diff := cmp.Diff([]string{"logins", "drop", "pull secret", "kubeadmin", "proxy"}, names(rules)); diff != "" {
+	if diff := cmp.Diff([]string{"drop", "pull secret", "kubeadmin", "proxy", "leases", "logins"}, names(rules)); diff != "" {
 		t.Errorf("rules:\n%s", diff)
 	}
 }
 
 func TestOwnDefaults(t *testing.T) {
 	s := mustLoad(t, `{etcd: {programs: {"3.5": /bin/etcd}}, node: /mnt}`)
-	if s.DataDir == nil || s.DataDir.Dir != "/mnt/var/lib/etcd" || len(s.Roots) != 3 || s.Roots[1] != (files.Root{Host: "/mnt/var/lib/kubelet", Node: "/var/lib/kubelet"}) {
+	if s.DataDir == nil || s.DataDir.Dir != "/mnt/var/lib/etcd" || len(s.Roots) != 3 || s.Roots[2] != (files.Root{Host: "/mnt/var/lib/kubelet", Node: "/var/lib/kubelet"}) {
 		t.Errorf("got %+v", s)
 	}
 	rules := s.Config(nil, "").Rules
@@ -211,6 +213,12 @@ func TestOwnRefuses(t *testing.T) {
 		"name":             {"cluster: {hostname: A_B}\netcd: {endpoint: x}\n", `cluster.hostname: "A_B"`},
 		"missing file":     {"values: {chrony: /none}\n", "no such file"},
 		"orphans replaced": {"orphans: replace\n", "cannot replace orphans"},
+		"orphans dropped":  {"orphans: drop\n", "name the keys of etcd under drop"},
+		"root authority":   {"rootCA: /x\n", "takes the place of one of the cluster's by keep.keys"},
+		"tokens replaced":  {"foreignTokens: replace\n", "cannot replace foreign tokens"},
+		"id of a key":      {"keep: {keys: [{name: a, id: abc, file: " + write(t, "key", cryptotest.KeyPEM(cryptotest.EC(t))) + "}]}\n", "is not the id of a key"},
+		"nameless key":     {"keep: {keys: [{file: /none}]}\n", "one has no name"},
+		"no length":        {"validFor: long\n", "of another kind"},
 		"keys in the file": {"keep: {keys: [{name: a, file: /none}]}\n", "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -270,7 +278,7 @@ values: {trustBundles: {user-ca-bundle: %s}, proxy: {spec: {}, status: {httpProx
 			if got := rules.Renames.Apply(text); len(rules.Renames) != len(want) || got != want.Apply(text) {
 				t.Errorf("got %q, want %q", got, want.Apply(text))
 			}
-			if diff := cmp.Diff([]string{"logins", "proxy", "trust bundle user-ca-bundle"}, names(rules)); diff != "" {
+			if diff := cmp.Diff([]string{"proxy", "leases", "logins", "state of the old names", "trust bundle user-ca-bundle"}, names(rules)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -288,8 +296,44 @@ values: {trustBundles: {user-ca-bundle: %s}, proxy: {spec: {}, status: {httpProx
 			if rules, err = recert("198.51.100.0/24"); err != nil || rules.Renames.Apply("192.0.2.0/24") != "198.51.100.0/24" {
 				t.Errorf("got %v, %v", rules.Renames, err)
 			}
+			if diff := cmp.Diff([]string{"leases", "logins", "state of the old names"}, names(rules)); diff != "" {
+				t.Error(diff)
+			}
+			if rules, err = recert("198.51.100.0/24\nip_change_only: true"); err != nil || !rules.NamesOnly || !slices.Equal(names(rules), []string{"leases"}) {
+				t.Errorf("got %v, %v", names(rules), err)
+			}
+			// The lifecycle-agent names the bundle without its content when that is the user's.
+			if rules, err = recert("198.51.100.0/24\nuser_ca_bundle: ours\nproxy_trusted_ca_bundle: 'user-ca-bundle:'"); err != nil {
+				t.Fatal(err)
+			}
+			const bundle = "/kubernetes.io/configmaps/openshift-config/user-ca-bundle"
+			stored, err := client.Get(ctx, bundle)
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, _, err := rules.Changes.Set(ref.Ref{Store: ref.Etcd, Name: bundle}, stored.Kvs[0].Value)
+			if err != nil || !strings.Contains(string(after), "ours") {
+				t.Errorf("got bundle %q, %v", after, err)
+			}
 			if _, err := recert("[198.51.100.0/24, 'fd00::/64']"); err == nil || !strings.Contains(err.Error(), "has 1 machine networks, 2 are given") {
 				t.Errorf("got error %v", err)
+			}
+		})
+		t.Run("encrypted", func(t *testing.T) {
+			const key = "/kubernetes.io/configmaps/kube-system/cluster-config-v1"
+			before, err := client.Get(ctx, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := client.Put(ctx, key, "k8s:enc:aescbc:v1:1:xxxx"); err != nil {
+				t.Fatal(err)
+			}
+			_, err = learn("cluster: {machineNetworks: [198.51.100.0/24]}")
+			if err == nil || !strings.Contains(err.Error(), "name the directory with the API server's encryption configuration") {
+				t.Errorf("got error %v", err)
+			}
+			if _, err := client.Put(ctx, key, string(before.Kvs[0].Value)); err != nil {
+				t.Fatal(err)
 			}
 		})
 		t.Run("what is called so already", func(t *testing.T) {

@@ -13,9 +13,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/site"
@@ -81,6 +80,9 @@ func (s *Settings) learn(ctx context.Context, cluster clientv3.KV) (plan.Rules, 
 	}
 	rules.Renames = to.Renames(from)
 	rules.Changes = slices.Clone(rules.Changes)
+	if len(rules.Renames) > 0 && !rules.NamesOnly {
+		rules.Changes = append(rules.Changes, rule.Renamed())
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.bundles)) {
 		rules.Changes = append(rules.Changes, rule.TrustBundle(name, []byte(from.TrustBundles[name]), s.bundles[name]))
 	}
@@ -148,7 +150,11 @@ func only(ctx context.Context, cluster clientv3.KV, prefix string, into runtime.
 		return "", fmt.Errorf("there are %d objects at %s, not one", len(r.Kvs), prefix)
 	}
 	key = string(r.Kvs[0].Key)
-	if _, _, err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Decode(r.Kvs[0].Value, nil, into); err != nil {
+	if atrest.Encrypted(r.Kvs[0].Value) {
+		return "", fmt.Errorf("cannot read %s: it is encrypted at rest, and no file in the roots has the key: "+
+			"name the directory with the API server's encryption configuration as one", key)
+	}
+	if err := site.Decode(r.Kvs[0].Value, into); err != nil {
 		return "", fmt.Errorf("cannot read %s: %w", key, err)
 	}
 	return key, nil

@@ -2,16 +2,18 @@ package configfile
 
 import (
 	"cmp"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
-	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 )
@@ -20,9 +22,9 @@ import (
 type File struct {
 	// Node is where the node's root directory is seen from here. Default: "/".
 	Node string `json:"node,omitempty"`
-	// Roots are the directories that are searched. Default: /etc/kubernetes, /var/lib/kubelet, /etc/machine-config-daemon.
+	// Roots are the directories that are searched. Default: [crypto.DefaultRoots].
 	Roots []string `json:"roots,omitempty"`
-	// Files are single files that are searched as well.
+	// Files are single files that are searched as well. Default: those of [DefaultFiles] that are there.
 	Files []string `json:"files,omitempty"`
 	// Skip are paths below the roots that are left alone.
 	Skip []string `json:"skip,omitempty"`
@@ -32,9 +34,14 @@ type File struct {
 	Journal string `json:"journal,omitempty"`
 	// Summary is a file that gets the summary, with hashes only: YAML or, when it is named so, JSON.
 	Summary string `json:"summary,omitempty"`
-	// Validity of what is issued anew: keep (default), extend (begins now) or force-expire (ends now). Its length stays.
-	Validity plan.ValidityMode `json:"validity,omitempty"`
-	Keep     Keep              `json:"keep,omitzero"`
+	// Validity of what is issued anew: keep (default), extend (begins now) or force-expire (ends now). Its length stays,
+	// unless ValidFor says another, and is never more than ValidAtMost; both are like 8760h.
+	Validity    plan.ValidityMode `json:"validity,omitempty"`
+	ValidFor    metav1.Duration   `json:"validFor,omitzero"`
+	ValidAtMost metav1.Duration   `json:"validAtMost,omitzero"`
+	// NamesOnly keeps all keys and tokens: certificates are issued again, on their own keys, where names in them change.
+	NamesOnly bool `json:"namesOnly,omitempty"`
+	Keep      Keep `json:"keep,omitzero"`
 	// Names maps common names, DNS names and addresses in certificates, each as a whole.
 	Names map[string]string `json:"names,omitempty"`
 	// Cluster is what the cluster is called from now on; what it says nothing about keeps its name.
@@ -56,6 +63,8 @@ type File struct {
 	// Unread is what may hold a private key and cannot be read, such as a key store without its password: refuse (default)
 	// or keep.
 	Unread plan.Policy `json:"unread,omitempty"`
+	// ForeignTokens are signed by a key that is not here: keep (default) or refuse.
+	ForeignTokens plan.Policy `json:"foreignTokens,omitempty"`
 }
 
 // Etcd says where the key space is: in a data directory of a stopped etcd, or behind the endpoint of one that runs, which
@@ -76,6 +85,8 @@ type Keep struct {
 // KeptKey puts a private key in the place of an authority's.
 type KeptKey struct {
 	Name string `json:"name"` // common name of the authority
+	// ID, when set, is that of the key to be replaced: the SHA-256 of its public half, as inspect prints it.
+	ID string `json:"id,omitempty"`
 	// Site, when set, is where the key to be replaced stands: /secrets/NAMESPACE/NAME, or the end of a file's path.
 	Site string `json:"site,omitempty"`
 	// File holds the key in PEM and, optionally, the certificate that clients have, whose key identifier then stays.
@@ -117,27 +128,27 @@ func (p ProxySettings) settings() rule.ProxySettings {
 	return rule.ProxySettings{HTTP: p.HTTPProxy, HTTPS: p.HTTPSProxy, No: p.NoProxy}
 }
 
-var (
-	defaultRoots = []string{"/etc/kubernetes", "/var/lib/kubelet", "/etc/machine-config-daemon"}
-	minorPattern = regexp.MustCompile(`^3\.[0-9]+$`)
-)
-
 func parseOwn(text []byte, now time.Time) (*Settings, error) {
 	var f File
 	if err := strictly(text, &f); err != nil {
 		return nil, err
 	}
 	f.Node = cmp.Or(f.Node, "/")
-	if f.Roots == nil && f.Files == nil {
-		f.Roots = defaultRoots
+	searched := scope{node: f.Node, dirs: f.Roots, files: f.Files, hostKeys: f.SSHHostKeys}
+	if f.Roots == nil {
+		searched.dirs = crypto.DefaultRoots
+	}
+	if f.Files == nil {
+		searched.optional = DefaultFiles
 	}
 	if err := f.check(); err != nil {
 		return nil, err
 	}
 	s := &Settings{
-		Roots: roots(f.Node, f.Roots, f.Files), Skip: f.Skip, Journal: f.Journal, target: f.Cluster,
+		Skip: f.Skip, Journal: f.Journal, target: f.Cluster,
 		rules: plan.Rules{
-			Names: f.Names, Validity: f.Validity, Now: now, Own: f.Own, External: f.External, Unknown: f.Unknown, Orphans: f.Orphans, Unread: f.Unread,
+			Names: f.Names, Validity: f.Validity, Now: now, ValidFor: f.ValidFor.Duration, ValidAtMost: f.ValidAtMost.Duration, NamesOnly: f.NamesOnly,
+			Own: f.Own, External: f.External, Unknown: f.Unknown, Orphans: f.Orphans, Unread: f.Unread, ForeignTokens: f.ForeignTokens,
 		},
 	}
 	if f.Summary != "" {
@@ -149,31 +160,14 @@ func parseOwn(text []byte, now time.Time) (*Settings, error) {
 	if f.External == nil {
 		s.rules.External = plan.DefaultExternal
 	}
-	s.rules.Changes = append(s.rules.Changes, rule.Logins())
 	if len(f.Drop) > 0 {
 		s.rules.Changes = append(s.rules.Changes, rule.Drop("drop", "the configuration says so", f.Drop...))
-	}
-	if f.SSHHostKeys {
-		s.renewHostKeys(f.Node)
 	}
 	f.openEtcd(s)
 	if err := errors.Join(f.Keep.into(s), f.Values.into(s)); err != nil {
 		return nil, err
 	}
-	return s, s.check()
-}
-
-// roots are directories and single files of a node.
-func roots(node string, dirs, single []string) []files.Root {
-	var all []files.Root
-	for _, dir := range dirs {
-		all = append(all, files.Root{Host: filepath.Join(node, dir), Node: dir})
-	}
-	for _, file := range single {
-		dir := filepath.Dir(file)
-		all = append(all, files.Root{Host: filepath.Join(node, dir), Node: dir, Only: filepath.Base(file)})
-	}
-	return all
+	return s, s.complete(searched)
 }
 
 func (f *File) openEtcd(s *Settings) {
@@ -210,14 +204,18 @@ func (f *File) check() error {
 	default:
 		claim(false, "validity: %q is neither keep, extend nor force-expire", f.Validity)
 	}
-	for option, p := range map[string]plan.Policy{"unknown": f.Unknown, "orphans": f.Orphans, "unread": f.Unread} {
-		claim(p == "" || p == plan.Refuse || p == plan.Keep || p == plan.Replace, "%s: %q is neither refuse, keep nor replace", option, p)
+	claim(f.Orphans != "drop", "orphans: what is to go is told by its place: delete the files, and name the keys of etcd under drop")
+	for option, p := range map[string]plan.Policy{"unknown": f.Unknown, "orphans": f.Orphans, "unread": f.Unread, "foreignTokens": f.ForeignTokens} {
+		claim(slices.Contains([]plan.Policy{"", plan.Refuse, plan.Keep, plan.Replace, "drop"}, p), "%s: %q is neither refuse, keep nor replace", option, p)
+	}
+	for _, kept := range f.Keep.Keys {
+		claim(kept.Name != "", "keep.keys: one has no name, which the authority gets")
 	}
 	if f.Etcd != nil {
 		absolute("etcd.dir", f.Etcd.Dir)
 		claim((f.Etcd.Endpoint == "") != (len(f.Etcd.Programs) == 0), "etcd: either programs for a data directory or an endpoint is needed")
 		for minor, p := range f.Etcd.Programs {
-			claim(minorPattern.MatchString(minor), "etcd.programs: %q is not a minor version such as 3.5", minor)
+			claim(etcd.IsMinor(minor), "etcd.programs: %q is not a minor version such as 3.5", minor)
 			absolute("etcd.programs."+minor, p)
 		}
 	}
@@ -230,7 +228,13 @@ func (k Keep) into(s *Settings) error {
 		text, err := readFile(kept.File)
 		if err == nil {
 			var r plan.KeepKey
-			r, err = keepKey(kept.Name, kept.Site, text)
+			r, err = plan.ReadKeepKey(kept.Name, text)
+			r.Site = kept.Site
+			if id, decoding := hex.DecodeString(kept.ID); decoding == nil && len(id) == len(r.ID) {
+				copy(r.ID[:], id)
+			} else if kept.ID != "" {
+				err = errors.Join(err, fmt.Errorf("keep.keys: %q is not the id of a key, 64 hexadecimal digits", kept.ID))
+			}
 			s.rules.KeepKeys = append(s.rules.KeepKeys, r)
 		}
 		problems = append(problems, err)
@@ -239,7 +243,10 @@ func (k Keep) into(s *Settings) error {
 		text, err := readFile(kept.File)
 		if err == nil {
 			var r plan.KeepCertificate
-			r, err = keepCertificate(kept.Name, text)
+			if r, err = plan.ReadKeepCertificate(text); err != nil {
+				err = fmt.Errorf("cannot keep the certificate of %s: %w", kept.File, err)
+			}
+			r.CommonName = kept.Name
 			s.rules.KeepCertificates = append(s.rules.KeepCertificates, r)
 		}
 		problems = append(problems, err)

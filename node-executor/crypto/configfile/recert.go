@@ -82,14 +82,20 @@ var recertMounts = []struct{ container, node string }{
 	{"/machine-config-daemon", "/etc/machine-config-daemon"}, {"/ssh", "/etc/ssh"}, {"/pki", "/etc/pki"},
 }
 
-func onNode(path string) string {
-	path = filepath.Clean(path)
-	for _, m := range recertMounts {
-		if path == m.container || strings.HasPrefix(path, m.container+"/") {
-			return m.node + strings.TrimPrefix(path, m.container)
+// onNode joins lists of paths of the container, as paths of the node.
+func onNode(lists ...[]string) []string {
+	all := slices.Concat(lists...)
+	for i, path := range all {
+		path = filepath.Clean(path)
+		for _, m := range recertMounts {
+			if within(path, m.container) {
+				path = m.node + strings.TrimPrefix(path, m.container)
+				break
+			}
 		}
+		all[i] = path
 	}
-	return path
+	return all
 }
 
 func parseRecert(text []byte, now time.Time) (*Settings, error) {
@@ -101,12 +107,14 @@ func parseRecert(text []byte, now time.Time) (*Settings, error) {
 		return nil, err
 	}
 	s := &Settings{
-		DryRun: f.DryRun, Threads: f.Threads, bundles: map[string][]byte{},
-		rules: plan.Rules{Now: now, Own: plan.DefaultOwn, External: plan.DefaultExternal, Unknown: plan.Keep, Orphans: plan.Refuse},
+		DryRun: f.DryRun, Threads: f.Threads, Journal: journalFor(text), bundles: map[string][]byte{},
+		rules: plan.Rules{
+			Now: now, NamesOnly: f.IPChangeOnly, Own: plan.DefaultOwn, External: plan.DefaultExternal, Unknown: plan.Keep, Orphans: plan.Refuse,
+		},
 	}
-	s.Roots = roots("/", distinct(f.CryptoDirs, f.CustomizationDirs, f.StaticDirs), distinct(f.CryptoFiles, f.CustomizationFiles, f.StaticFiles))
-	if f.ServerSSHKeys != "" {
-		s.renewHostKeys("/")
+	searched := scope{
+		node: "/", dirs: onNode(f.CryptoDirs, f.CustomizationDirs, f.StaticDirs), files: onNode(f.CryptoFiles, f.StaticFiles),
+		optional: onNode(f.CustomizationFiles), hostKeys: f.ServerSSHKeys != "",
 	}
 	s.Summary = slices.DeleteFunc([]string{f.SummaryFile, f.SummaryFileClean}, func(p string) bool { return p == "" })
 	if f.EtcdEndpoint != "" {
@@ -121,7 +129,7 @@ func parseRecert(text []byte, now time.Time) (*Settings, error) {
 	if err := errors.Join(f.certificates(s), f.names(s), f.values(s)); err != nil {
 		return nil, err
 	}
-	return s, s.check()
+	return s, s.complete(searched)
 }
 
 // refuse reports options that ask for something else than is done here. Each is refused by itself, so that its advice is read.
@@ -131,14 +139,12 @@ func (f *recertFile) refuse() error {
 		RefusedError
 	}{
 		{f.ExtendExpiration && f.ForceExpire, RefusedError{"force_expire", "extend_expiration asks for the contrary", "leave one of the two out"}},
-		{f.IPChangeOnly, RefusedError{"ip_change_only", "every key is regenerated here; there is no run for certificates with the address only",
-			"leave it out, and give the new address as ip: the keys are new as well then"}},
 		{f.PostprocessOnly, RefusedError{"postprocess_only", "names are replaced in the same run as keys, so that no state in between can be left",
 			"leave it out"}},
 		{f.KubeEncryption != nil, givenEncryption("kube_encryption_config")},
 		{f.OpenshiftEncrypt != nil, givenEncryption("openshift_encryption_config")},
 		{f.OAuthEncryption != nil, givenEncryption("oauth_encryption_config")},
-		{f.ServerSSHKeys != "" && onNode(f.ServerSSHKeys) != "/etc/ssh", RefusedError{"regenerate_server_ssh_keys", "the keys of the SSH server are in /etc/ssh only",
+		{f.ServerSSHKeys != "" && onNode([]string{f.ServerSSHKeys})[0] != "/etc/ssh", RefusedError{"regenerate_server_ssh_keys", "the keys of the SSH server are in /etc/ssh only",
 			"give /ssh or /etc/ssh"}},
 	} {
 		if r.asked {
@@ -150,24 +156,6 @@ func (f *recertFile) refuse() error {
 
 func givenEncryption(option string) RefusedError {
 	return RefusedError{option, "keys of encryption at rest are always made anew, in the place and mode of the seed's", "leave it out"}
-}
-
-// distinct joins lists of container paths as node paths, without those that lie within another.
-func distinct(lists ...[]string) []string {
-	var all []string
-	for _, list := range lists {
-		for _, p := range list {
-			all = append(all, onNode(p))
-		}
-	}
-	slices.Sort(all)
-	var kept []string
-	for _, p := range all {
-		if !slices.ContainsFunc(kept, func(dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }) {
-			kept = append(kept, p)
-		}
-	}
-	return kept
 }
 
 // certificates takes the rules for keys, certificates and names in them.
@@ -188,7 +176,7 @@ func (f *recertFile) certificates(s *Settings) error {
 		name, key, err := splitKeyRule(r)
 		if err == nil {
 			var rule plan.KeepKey
-			rule, err = keepKey(name, "", key)
+			rule, err = plan.ReadKeepKey(name, key)
 			s.rules.KeepKeys = append(s.rules.KeepKeys, rule)
 		}
 		problems = append(problems, err)
@@ -197,7 +185,9 @@ func (f *recertFile) certificates(s *Settings) error {
 		text, err := inPlace(r)
 		if err == nil {
 			var rule plan.KeepCertificate
-			rule, err = keepCertificate("", text)
+			if rule, err = plan.ReadKeepCertificate(text); err != nil {
+				err = fmt.Errorf("cannot take option use_cert_rules: %w", err)
+			}
 			s.rules.KeepCertificates = append(s.rules.KeepCertificates, rule)
 		}
 		problems = append(problems, err)
@@ -277,7 +267,10 @@ func (f *recertFile) values(s *Settings) error {
 		if !found {
 			return errors.New("cannot take option proxy_trusted_ca_bundle: it is not the name of a ConfigMap, a colon and a bundle")
 		}
-		s.bundles[name] = []byte(bundle)
+		// The lifecycle-agent gives no bundle when it is the one that it gave as user_ca_bundle.
+		if bundle != "" || s.bundles[name] == nil {
+			s.bundles[name] = []byte(bundle)
+		}
 	}
 	if f.Proxy != "" {
 		p := strings.Split(f.Proxy, "|")
@@ -287,10 +280,5 @@ func (f *recertFile) values(s *Settings) error {
 		s.proxy = rule.ProxySettings{HTTP: p[3], HTTPS: p[4], No: p[5]}
 		add(rule.Proxy(rule.ProxySettings{HTTP: p[0], HTTPS: p[1], No: p[2]}, s.proxy))
 	}
-	if f.ClusterRename != "" || f.Hostname != "" {
-		add(rule.Renamed())
-	}
-	add(rule.Leases())
-	add(rule.Logins())
 	return nil
 }

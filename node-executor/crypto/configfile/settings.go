@@ -3,13 +3,11 @@ package configfile
 import (
 	"bytes"
 	"context"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +18,6 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
-	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 )
@@ -35,7 +32,8 @@ type Settings struct {
 	// DataDir or Endpoint is where the key space is; both are nil when there is none.
 	DataDir  *etcd.DataDir
 	Endpoint *etcd.Endpoint
-	// Journal is the directory for work in progress; "" when the file does not say.
+	// Journal is the directory for work in progress; "" when the file does not say. Recert's files cannot: theirs is
+	// below [RecertJournals].
 	Journal string
 	// Summary are files that get the summary, YAML or, when they are named so, JSON.
 	Summary []string
@@ -84,12 +82,26 @@ func strictly(text []byte, into any) error {
 	const unknown, twice = "unknown field ", "already set in map"
 	told := err.Error()
 	if _, name, found := strings.Cut(told, unknown); found {
-		return fmt.Errorf("there is no option %s", name)
+		return fmt.Errorf("there is no option %s%s", name, instead[strings.Trim(name, `"`)])
 	}
 	if strings.Contains(told, twice) {
 		return errors.New("an option stands twice")
 	}
 	return errors.New("an option has a value of another kind than it should")
+}
+
+// instead tells what there is in the place of an option that someone may look for.
+var instead = map[string]string{
+	"root_ca": ": an authority of one's own takes the place of one of the cluster's by use_key_rules",
+	"rootCA":  ": an authority of one's own takes the place of one of the cluster's by keep.keys",
+	"resume":  ": the same command with the same journal goes on",
+}
+
+// Bare is the engine's configuration without any rules, to look at what is there.
+func (s *Settings) Bare(runner etcd.Runner, copyTo string) crypto.Config {
+	c := s.Config(runner, copyTo)
+	c.Rules, c.Learn = plan.Rules{}, nil
+	return c
 }
 
 // Config is the engine's configuration. The runner starts an etcd for a data directory; copyTo, when it is not empty, is
@@ -110,23 +122,6 @@ func (s *Settings) Config(runner etcd.Runner, copyTo string) crypto.Config {
 	return c
 }
 
-// renewHostKeys adds the rule for the keys of the SSH server, and their directory unless it is searched already.
-func (s *Settings) renewHostKeys(node string) {
-	const dir = "/etc/ssh"
-	if !slices.ContainsFunc(s.Roots, func(r files.Root) bool { return r.Only == "" && (r.Node == dir || r.Node == "/etc" || r.Node == "/") }) {
-		s.Roots = append(s.Roots, files.Root{Host: filepath.Join(node, dir), Node: dir})
-	}
-	s.rules.Changes = append(s.rules.Changes, rule.HostKeys(pki.Generate))
-}
-
-// check reports what is missing for what the settings ask for.
-func (s *Settings) check() error {
-	if s.DataDir == nil && s.Endpoint == nil && s.learns() {
-		return errors.New("names and trust bundles cannot be replaced without etcd, which says what they are so far")
-	}
-	return s.rules.Check()
-}
-
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -138,43 +133,6 @@ func readFile(path string) ([]byte, error) {
 		err = fmt.Errorf("%s has more than %d bytes", path, maxFile)
 	}
 	return text, err
-}
-
-// keepKey makes the rule that keeps a private key, PEM.
-func keepKey(name, site string, text []byte) (plan.KeepKey, error) {
-	rule := plan.KeepKey{CommonName: name, Site: site}
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "CERTIFICATE" {
-			c, err := pki.ParseCertificate(block.Bytes)
-			if err != nil {
-				return rule, fmt.Errorf("cannot keep the key of %s: its certificate: %w", name, err)
-			}
-			rule.SubjectKeyID = c.SubjectKeyID
-			continue
-		}
-		key, _, err := pki.ParsePrivateKey(block.Bytes)
-		if err != nil {
-			continue // parameters of a curve, say
-		}
-		rule.Key = key
-	}
-	if rule.Key == nil {
-		return rule, fmt.Errorf("cannot keep the key of %s: there is no private key in PEM", name)
-	}
-	return rule, nil
-}
-
-// keepCertificate makes the rule that keeps a certificate, PEM.
-func keepCertificate(name string, text []byte) (plan.KeepCertificate, error) {
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != "CERTIFICATE" {
-		return plan.KeepCertificate{}, fmt.Errorf("cannot keep the certificate %s: there is none in PEM", name)
-	}
-	c, err := pki.ParseCertificate(block.Bytes)
-	if err != nil {
-		return plan.KeepCertificate{}, fmt.Errorf("cannot keep the certificate %s: %w", name, err)
-	}
-	return plan.KeepCertificate{CommonName: name, Certificate: c}, nil
 }
 
 // inPlace returns a text itself when it is PEM, and the content of the file that it names otherwise.

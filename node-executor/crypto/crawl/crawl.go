@@ -66,10 +66,10 @@ const (
 
 // Finding is something that looks like material and was not understood.
 type Finding struct {
-	Reason  Reason
-	Path    string
-	Detail  string // PEM label, object kind; never content
-	Serious bool   // may hold a private key
+	Reason  Reason `json:"reason"`
+	Path    string `json:"path"`
+	Detail  string `json:"detail"`  // PEM label, object kind; never content
+	Serious bool   `json:"serious"` // may hold a private key
 }
 
 // Handler is told what a crawl meets. Every field may be nil.

@@ -11,6 +11,11 @@ import (
 // Opening a backend with the wrong etcd to learn its version would be too late, so the version is read
 // from the file: bucket "cluster", key "clusterVersion".
 
+var minorVersion = regexp.MustCompile(`^3\.[0-9]+$`)
+
+// IsMinor tells whether a text is a minor version such as [Minor] returns.
+func IsMinor(text string) bool { return minorVersion.MatchString(text) }
+
 var fullVersion = regexp.MustCompile(`^(\d+\.\d+)\.\d+`)
 
 // Minor returns the minor version, such as 3.5, of the cluster that wrote a backend file. A file between two versions

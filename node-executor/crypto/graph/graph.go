@@ -12,6 +12,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
@@ -26,7 +27,12 @@ type Place struct {
 	Path string `json:"path"`
 }
 
-func (p Place) String() string { return p.Site + p.Path }
+func (p Place) String() string {
+	if p.Path == "" {
+		return p.Site
+	}
+	return p.Site + " " + strings.TrimPrefix(p.Path, "/")
+}
 
 // Key is a key pair of which at least the public half is known.
 type Key struct {

@@ -6,9 +6,20 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 )
 
-// shownKey and the others are what people see: hashes and names, no secrets.
+// Shown is the graph as people and programs read it: hashes and names, no secrets, each list sorted by id.
+type Shown struct {
+	Keys         []shownKey         `json:"keys"`
+	Certificates []shownCertificate `json:"certificates"`
+	Tokens       []shownToken       `json:"tokens"`
+
+	EncryptionKeys []shownEncryptionKey `json:"encryptionKeys,omitempty"` // of encryption at rest
+	Unread         []shownUnread        `json:"unread"`
+}
+
 type (
 	shownKey struct {
 		ID        string  `json:"id"`
@@ -37,17 +48,19 @@ type (
 		Bits   int     `json:"bits"`
 		Places []Place `json:"places"`
 	}
+	shownUnread struct {
+		Place
+		Kind crawl.Kind `json:"kind"`
+		Why  string     `json:"why"`
+	}
 )
 
-// MarshalJSON writes keys, certificates, tokens and the keys of encryption at rest, each sorted by id.
-func (g *Graph) MarshalJSON() ([]byte, error) {
-	var out struct {
-		Keys         []shownKey         `json:"keys"`
-		Certificates []shownCertificate `json:"certificates"`
-		Tokens       []shownToken       `json:"tokens"`
+// MarshalJSON writes what Show returns.
+func (g *Graph) MarshalJSON() ([]byte, error) { return json.Marshal(g.Show()) }
 
-		EncryptionKeys []shownEncryptionKey `json:"encryptionKeys,omitempty"`
-	}
+// Show returns what there is to see.
+func (g *Graph) Show() Shown {
+	out := Shown{Keys: []shownKey{}, Certificates: []shownCertificate{}, Tokens: []shownToken{}, Unread: []shownUnread{}}
 	for _, k := range g.SortedKeys() {
 		out.Keys = append(out.Keys, shownKey{k.ID.String(), k.Algorithm.String(), k.Private != nil, k.Places})
 	}
@@ -62,7 +75,10 @@ func (g *Graph) MarshalJSON() ([]byte, error) {
 	for _, k := range g.SortedEncryptionKeys() {
 		out.EncryptionKeys = append(out.EncryptionKeys, shownEncryptionKey{k.ID.String(), 8 * len(k.Bytes), k.Places})
 	}
-	return json.Marshal(out)
+	for _, u := range g.Unread {
+		out.Unread = append(out.Unread, shownUnread{u.Place, u.Kind, u.Err.Error()})
+	}
+	return out
 }
 
 func keyName(k *Key) string {
@@ -73,7 +89,8 @@ func keyName(k *Key) string {
 }
 
 // WriteDOT draws the graph for Graphviz: keys as boxes, dashed when the private half is not here, and
-// certificates and tokens as arrows from the key that signed them.
+// certificates and tokens as arrows from the key that signed them. Keys of encryption at rest, which are related to nothing,
+// stand alone.
 func (g *Graph) WriteDOT(w io.Writer) error {
 	const short = 12
 	out := bufio.NewWriter(w)
@@ -94,9 +111,14 @@ func (g *Graph) WriteDOT(w io.Writer) error {
 		fmt.Fprintf(out, "  %q -> %q [label=%q];\n", from, c.Key.ID, c.CommonName)
 	}
 	for _, t := range g.SortedTokens() {
+		from, name := "unknown signers of tokens", "token "+t.ID.String()[:short]
 		if t.Key != nil {
-			fmt.Fprintf(out, "  %q -> %q;\n", t.Key.ID, "token "+t.ID.String()[:short])
+			from = t.Key.ID.String()
 		}
+		fmt.Fprintf(out, "  %q -> %q;\n", from, name)
+	}
+	for _, k := range g.SortedEncryptionKeys() {
+		fmt.Fprintf(out, "  %q [style=rounded];\n", fmt.Sprintf("encryption key %s\n%d bits", k.ID.String()[:short], 8*len(k.Bytes)))
 	}
 	fmt.Fprintln(out, "}")
 	return out.Flush()

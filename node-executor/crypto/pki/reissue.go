@@ -86,6 +86,18 @@ func (c *Certificate) Reissue(r Reissue) ([]byte, error) {
 	return tlv(sequenceTag, tbs, e.algorithm, tlv(asn1.TagBitString, []byte{0}, signature)), nil
 }
 
+// Renames tells whether the mapping changes anything of what Reissue would apply it to.
+func (c *Certificate) Renames(name func(string) string) (bool, error) {
+	for _, raw := range [][]byte{c.elements.subject, c.elements.issuer} {
+		renamed, err := rewriteName(raw, name)
+		if err != nil || !bytes.Equal(renamed, raw) {
+			return err == nil, err
+		}
+	}
+	extensions, err := c.rewriteExtensions(Reissue{Name: name})
+	return err == nil && !bytes.Equal(extensions, c.elements.extensions), err
+}
+
 const (
 	sequenceTag   = 0x30
 	extensionsTag = 0xa3

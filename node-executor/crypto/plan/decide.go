@@ -4,11 +4,10 @@ import (
 	"cmp"
 	"crypto"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
-	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
+	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
@@ -42,6 +41,7 @@ type KeyDecision struct {
 type CertificateDecision struct {
 	Certificate *graph.Certificate
 	Action      Action
+	Why         string
 	rule        *KeepCertificate
 }
 
@@ -49,6 +49,7 @@ type CertificateDecision struct {
 type TokenDecision struct {
 	Token  *graph.Token
 	Action Action
+	Why    string
 }
 
 // Problem is one reason not to carry the plan out.
@@ -64,7 +65,10 @@ type Plan struct {
 	Keys         map[pki.KeyID]*KeyDecision
 	Certificates map[pki.CertificateID]*CertificateDecision
 	Tokens       map[token.ID]*TokenDecision
-	Problems     []Problem
+	// EncryptionKeys are Fresh or Kept.
+	EncryptionKeys map[atrest.KeyID]Action
+
+	Problems []Problem
 	// Notes are decisions that someone may want to know: foreign authorities, tokens of others, blocks
 	// that hold no key and were left alone.
 	Notes []Problem
@@ -79,18 +83,18 @@ func Decide(found *scan.Result, rules Rules) *Plan {
 		Keys:         map[pki.KeyID]*KeyDecision{},
 		Certificates: map[pki.CertificateID]*CertificateDecision{},
 		Tokens:       map[token.ID]*TokenDecision{},
-		rules:        rules, scan: found,
+
+		EncryptionKeys: map[atrest.KeyID]Action{},
+
+		rules: rules, scan: found,
 	}
 	p.reportUnread()
 	d := decider{Plan: p, graph: found.Graph, owned: map[*graph.Key]string{}}
-	d.applyCertificateRules()
-	d.applyKeyRules()
-	d.findOwned()
-	d.decideKeys()
-	d.decideCertificates()
-	d.decideTokens()
-	d.checkEncryption()
-	d.reportLogins()
+	if rules.NamesOnly {
+		d.decideNames()
+	} else {
+		d.decideAll()
+	}
 	order := func(a, b Problem) int { return cmp.Compare(a.String(), b.String()) }
 	slices.SortFunc(p.Problems, order)
 	slices.SortFunc(p.Notes, order)
@@ -98,115 +102,22 @@ func Decide(found *scan.Result, rules Rules) *Plan {
 	return p
 }
 
-func (p *Plan) problem(where, format string, args ...any) {
-	p.Problems = append(p.Problems, Problem{where, fmt.Sprintf(format, args...)})
-}
-
-func (p *Plan) note(where, format string, args ...any) {
-	p.Notes = append(p.Notes, Problem{where, fmt.Sprintf(format, args...)})
-}
-
-// reportUnread turns what was not understood into problems where it may hide a private key, and notes elsewhere.
-func (p *Plan) reportUnread() {
-	serious := p.problem
-	if p.rules.Unread == Keep {
-		serious = func(where, format string, args ...any) { p.note(where, format+", kept by policy", args...) }
-	}
-	for _, f := range p.scan.Findings {
-		report := p.note
-		if f.Serious {
-			report = serious
-		}
-		report(f.Site.String()+f.Path, "%s (%s)", f.Reason, f.Detail)
-	}
-	for _, r := range p.rules.Changes {
-		if r.Required && len(p.scan.Applied[r.Name]) == 0 {
-			p.problem(r.Name, "cannot be set: there is no place for it")
-		}
-	}
-	for _, u := range p.scan.Graph.Unread {
-		report := p.note
-		if u.Kind == crawl.PrivateKey {
-			report = serious
-		}
-		report(u.Place.String(), "%s: %v", u.Kind, u.Err)
-	}
+// decideAll decides where keys are replaced.
+func (d *decider) decideAll() {
+	d.applyCertificateRules()
+	d.applyKeyRules()
+	d.findOwned()
+	d.decideKeys()
+	d.decideCertificates()
+	d.decideTokens()
+	d.decideEncryption()
+	d.reportLogins()
 }
 
 type decider struct {
 	*Plan
 	graph *graph.Graph
 	owned map[*graph.Key]string // why a key is the cluster's own
-}
-
-func (d *decider) applyCertificateRules() {
-	for i := range d.rules.KeepCertificates {
-		rule := &d.rules.KeepCertificates[i]
-		name := cmp.Or(rule.CommonName, rule.Certificate.CommonName)
-		matched := false
-		for _, c := range d.graph.SortedCertificates() {
-			if c.CommonName != name {
-				continue
-			}
-			matched = true
-			d.Certificates[c.ID] = &CertificateDecision{Certificate: c, Action: Replaced, rule: rule}
-			d.Keys[c.Key.ID] = &KeyDecision{Key: c.Key, Action: Replaced, Why: "certificate kept by rule"}
-			if c.Key.Private != nil {
-				d.problem("certificate "+name, "kept by rule, but the private key of the one it replaces is here: keep the key instead")
-			}
-		}
-		if !matched {
-			d.problem("certificate "+name, "kept by rule, but no certificate has that name")
-		}
-	}
-}
-
-func (d *decider) applyKeyRules() {
-	for i := range d.rules.KeepKeys {
-		rule := &d.rules.KeepKeys[i]
-		keys := d.matching(rule)
-		switch {
-		case len(keys) == 0:
-			d.problem("key of "+rule.CommonName, "kept by rule, but no certificate with that name has its private key here")
-			continue
-		case len(keys) > 1:
-			d.problem("key of "+rule.CommonName, "kept by rule, but %d keys have that name: name the site of the one", len(keys))
-			continue
-		}
-		if d.Keys[keys[0].ID] != nil {
-			d.problem("key of "+rule.CommonName, "named by two rules")
-		}
-		d.Keys[keys[0].ID] = &KeyDecision{Key: keys[0], Action: Given, Why: "key kept by rule", rule: rule}
-		d.renameAuthority(keys[0], rule.CommonName)
-	}
-}
-
-// renameAuthority gives the certificates of a kept key the name by which clients know the authority: they look for an
-// issuer's certificate by its name. Some authorities have the time of their making in it.
-func (d *decider) renameAuthority(k *graph.Key, name string) {
-	for _, c := range k.Certificates {
-		if c.CommonName != name {
-			d.rules.Names = maps.Clone(d.rules.Names)
-			if d.rules.Names == nil {
-				d.rules.Names = map[string]string{}
-			}
-			d.rules.Names[c.CommonName] = name
-		}
-	}
-}
-
-// matching returns the keys that a rule may mean: those with a private half, since older generations of an authority
-// that has been rotated stay in trust bundles under the same name.
-func (d *decider) matching(rule *KeepKey) []*graph.Key {
-	var keys []*graph.Key
-	for _, k := range d.graph.SortedKeys() {
-		named := rule.Site != "" || slices.ContainsFunc(k.Certificates, func(c *graph.Certificate) bool { return c.CommonName == rule.CommonName })
-		placed := rule.Site == "" || slices.ContainsFunc(k.Places, func(p graph.Place) bool { return strings.HasSuffix(p.Site, rule.Site) })
-		if named && placed && k.Private != nil {
-			keys = append(keys, k)
-		}
-	}
-	return keys
 }
 
 // findOwned finds the cluster's own keys: those with a private half, and, where that is missing, those that signed
@@ -328,8 +239,16 @@ func (d *decider) decideCertificates() {
 			continue
 		}
 		decision := &CertificateDecision{Certificate: c, Action: Kept}
-		if d.renewed(c.Issuer) {
-			decision.Action = Reissued
+		switch {
+		case d.renewed(c.Issuer):
+			decision.Action, decision.Why = Reissued, "its issuer has a new key"
+			d.reportKeyID(c)
+		case c.Issuer == nil:
+			decision.Why = "its issuer's key is not here"
+		case c.SelfSigned():
+			decision.Why = d.Keys[c.Key.ID].Why
+		default:
+			decision.Why = "its issuer's key stays"
 		}
 		if c.Issuer != nil && c.Issuer != c.Key && d.Keys[c.Issuer.ID].Action == Replaced {
 			d.problem("certificate "+c.CommonName, "cannot be issued again: its issuer's certificate is kept by rule without a key")
@@ -338,28 +257,48 @@ func (d *decider) decideCertificates() {
 	}
 }
 
+// reportKeyID tells of an identifier of the certificate's key that its successor cannot be given in the same way.
+func (d *decider) reportKeyID(c *graph.Certificate) {
+	decision := d.Keys[c.Key.ID]
+	if c.SubjectKeyID == nil || !d.renewed(c.Key) || decision.rule != nil && decision.rule.SubjectKeyID != nil {
+		return
+	}
+	if _, known := pki.NewSubjectKeyID(c.SubjectKeyID, c.Key.Public, c.Key.Public); !known {
+		d.note("certificate "+c.CommonName, "the identifier of its key was made in no known way: the new one is made as RFC 7093 says")
+	}
+}
+
 func (d *decider) decideTokens() {
 	for _, t := range d.graph.SortedTokens() {
 		decision := &TokenDecision{Token: t, Action: Kept}
 		switch {
 		case d.renewed(t.Key):
-			decision.Action = Resigned
-		case t.Key == nil:
-			d.note("token "+short(t.ID.String()), "signed by a key that is not here, kept")
+			decision.Action, decision.Why = Resigned, "its key is new"
+		case t.Key != nil:
+			decision.Why = "its key stays"
+		default:
+			decision.Why = "signed by a key that is not here"
+			report := d.note
+			if d.rules.ForeignTokens == Refuse {
+				report = d.problem
+			}
+			report("token "+short(t.ID.String()), "%s, kept", decision.Why)
 		}
 		d.Tokens[t.ID] = decision
 	}
 }
 
-// checkEncryption refuses to replace encryption keys where the values that they encrypt are out of reach.
-func (d *decider) checkEncryption() {
+// decideEncryption replaces encryption keys, and refuses to where the values that they encrypt are out of reach.
+func (d *decider) decideEncryption() {
+	inEtcd := false
 	for ref := range d.scan.Names {
-		if ref.Store == site.Etcd {
-			return
-		}
+		inEtcd = inEtcd || ref.Store == site.Etcd
 	}
 	for _, k := range d.graph.SortedEncryptionKeys() {
-		d.problem(k.Places[0].String(), "a key of encryption at rest, and no etcd whose values could be encrypted anew")
+		d.EncryptionKeys[k.ID] = Fresh
+		if !inEtcd {
+			d.problem(k.Places[0].String(), "a key of encryption at rest, and no etcd whose values could be encrypted anew")
+		}
 	}
 }
 
@@ -396,3 +335,6 @@ func (k *KeyDecision) Signer() crypto.Signer {
 
 // Graph returns what the plan was made from.
 func (p *Plan) Graph() *graph.Graph { return p.scan.Graph }
+
+// Findings returns what looked like material and was not understood.
+func (p *Plan) Findings() []scan.Finding { return p.scan.Findings }

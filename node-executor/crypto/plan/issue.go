@@ -27,7 +27,7 @@ type Issued struct {
 	Certificates map[pki.CertificateID][]byte // DER
 	Tokens       map[token.ID][]byte          // compact form
 
-	EncryptionKeys map[atrest.KeyID][]byte
+	EncryptionKeys map[atrest.KeyID][]byte // kept ones stand for themselves
 }
 
 // Issue makes the new material: keys first, then certificates and tokens in any order, since they only depend on keys.
@@ -41,7 +41,10 @@ func (p *Plan) Issue(ctx context.Context, generate func(pki.Algorithm) (crypto.S
 		EncryptionKeys: map[atrest.KeyID][]byte{},
 	}
 	for id, key := range p.scan.Graph.EncryptionKeys {
-		made.EncryptionKeys[id] = atrest.NewKey(key.Bytes)
+		made.EncryptionKeys[id] = key.Bytes
+		if p.EncryptionKeys[id] == Fresh {
+			made.EncryptionKeys[id] = atrest.NewKey(key.Bytes)
+		}
 	}
 	if err := p.makeKeys(ctx, made, generate); err != nil {
 		return nil, err
@@ -160,12 +163,17 @@ func (i *issuer) certificates(ctx context.Context) error {
 
 func (i *issuer) reissue(c *graph.Certificate) ([]byte, error) {
 	r := pki.Reissue{Signer: i.made.Keys[c.Issuer.ID], Serial: i.serials[c.ID], Name: i.rules.name}
+	if r.Signer == nil {
+		r.Signer = c.Issuer.Private
+	}
 	if key := i.made.Keys[c.Key.ID]; key != nil {
 		r.PublicKey = key.Public()
 		r.SubjectKeyID = i.subjectKeyID(c.Key, c.SubjectKeyID)
 	}
 	r.AuthorityKeyID = i.subjectKeyID(c.Issuer, c.AuthorityKeyID)
-	r.NotBefore, r.NotAfter = validity(c.Certificate, i.rules.Validity, i.rules.Now)
+	if from, until := i.Validity(c.Certificate); !from.Equal(c.NotBefore) || !until.Equal(c.NotAfter) {
+		r.NotBefore, r.NotAfter = from, until // otherwise they keep their bytes
+	}
 	if c.AuthoritySerial != nil {
 		for _, parent := range c.Issuer.Certificates {
 			if parent.Serial.Cmp(c.AuthoritySerial) == 0 {
@@ -183,8 +191,8 @@ func (i *issuer) reissue(c *graph.Certificate) ([]byte, error) {
 // subjectKeyID maps an identifier of a key to that of its successor. It is the same function
 // for the key's own certificates and for those it signed, so that they cannot disagree. Nil stays nil.
 func (i *issuer) subjectKeyID(k *graph.Key, old []byte) []byte {
-	if old == nil {
-		return nil
+	if old == nil || i.made.Keys[k.ID] == nil {
+		return old
 	}
 	decision := i.Keys[k.ID]
 	if decision.rule != nil && decision.rule.SubjectKeyID != nil {
@@ -198,16 +206,25 @@ func (i *issuer) subjectKeyID(k *graph.Key, old []byte) []byte {
 	return id
 }
 
-// validity returns the new validity; zero times keep the old one.
-func validity(c *pki.Certificate, mode ValidityMode, now time.Time) (notBefore, notAfter time.Time) {
-	length := c.NotAfter.Sub(c.NotBefore)
-	switch mode {
-	case Extend:
-		return now, now.Add(length)
-	case ForceExpire:
-		return now.Add(-length), now
+// Validity returns when a re-issued certificate is valid.
+func (p *Plan) Validity(c *pki.Certificate) (notBefore, notAfter time.Time) {
+	was := c.NotAfter.Sub(c.NotBefore) // at most 292 years
+	length := was
+	if p.rules.ValidFor > 0 {
+		length = p.rules.ValidFor
 	}
-	return time.Time{}, time.Time{}
+	if p.rules.ValidAtMost > 0 {
+		length = min(length, p.rules.ValidAtMost)
+	}
+	switch {
+	case p.rules.Validity == Extend:
+		return p.rules.Now, p.rules.Now.Add(length)
+	case p.rules.Validity == ForceExpire:
+		return p.rules.Now.Add(-length), p.rules.Now
+	case length != was:
+		return c.NotBefore, c.NotBefore.Add(length)
+	}
+	return c.NotBefore, c.NotAfter
 }
 
 var errUnplanned = errors.New("not in the plan")
@@ -268,7 +285,9 @@ func (p *Plan) Replacement(made *Issued, leaf crawl.Leaf) ([]byte, error) {
 		}
 		return k.Replace(key)
 	case crawl.EncryptionKey:
-		return made.EncryptionKeys[atrest.IDOf(leaf.Bytes)], nil
+		if id := atrest.IDOf(leaf.Bytes); p.EncryptionKeys[id] == Fresh {
+			return made.EncryptionKeys[id], nil
+		}
 	}
 	return nil, nil
 }

@@ -23,9 +23,11 @@ import (
 // KeepKey puts a given private key in the place of the key of one certificate authority, so that
 // clients that trust the old cluster's authority go on trusting the new one.
 type KeepKey struct {
-	// CommonName is the authority's. Without a site it finds the key to be replaced; with one the certificates of the
-	// key that is found there get it.
+	// CommonName is the authority's. Without a site or an id it finds the key to be replaced; with one the certificates of
+	// the key that is found there get it.
 	CommonName string
+	// ID, when set, is the id of the key to be replaced.
+	ID pki.KeyID
 	// Site, when set, is where the private half of the key to be replaced stands: a site's name, or the end of one.
 	Site string
 	Key  crypto.Signer
@@ -51,7 +53,7 @@ const (
 	Replace Policy = "replace"
 )
 
-// ValidityMode says what becomes of the validity of a re-issued certificate. Its length never changes.
+// ValidityMode says where the validity of a re-issued certificate begins or ends.
 type ValidityMode string
 
 // The validity modes.
@@ -71,6 +73,12 @@ type Rules struct {
 	Renames  rename.Rules
 	Validity ValidityMode
 	Now      time.Time
+	// ValidFor, when set, is how long re-issued certificates are valid; otherwise they are for as long as they were.
+	// ValidAtMost, when set, bounds that.
+	ValidFor, ValidAtMost time.Duration
+	// NamesOnly keeps every key, token and key of encryption at rest. A certificate is issued again, on its own key and by
+	// its issuer's, if a name in it changes.
+	NamesOnly bool
 	// Own are patterns (path.Match) of common names of authorities that belong to the cluster though
 	// their private key is nowhere: replaced, so that what was signed by them is worth nothing here.
 	Own []string
@@ -85,6 +93,8 @@ type Rules struct {
 	// Unread is for what may hold a private key and cannot be read, such as a key store without its password: Refuse or
 	// Keep. What is kept is shared by all clusters made from one seed.
 	Unread Policy
+	// ForeignTokens is for tokens whose key is not here: Keep (default) or Refuse.
+	ForeignTokens Policy
 	// Changes are named rules: values that only the old cluster knows, objects to be dropped.
 	Changes rule.Rules
 }
@@ -113,7 +123,16 @@ func (r *Rules) Check() error {
 	if r.Unread == "" {
 		r.Unread = Refuse
 	}
+	if r.ForeignTokens == "" {
+		r.ForeignTokens = Keep
+	}
 	var problems []error
+	if r.ForeignTokens == Replace {
+		problems = append(problems, errors.New("cannot replace foreign tokens: nobody here can sign them"))
+	}
+	if r.ValidFor < 0 || r.ValidAtMost < 0 {
+		problems = append(problems, errors.New("cannot make certificates valid for less than no time"))
+	}
 	if r.Unread == Replace {
 		problems = append(problems, errors.New("cannot replace what cannot be read"))
 	}

@@ -33,11 +33,11 @@ func (p *Plan) Stage(made *Issued) ([]site.Change, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	contents := rule.State{}
+	before, contents := Stored(p.scan.Sites), rule.State{}
 	for i, s := range p.scan.Sites {
 		contents[s.Ref] = rewritten[i]
 	}
-	if err := mend(Stored(p.scan.Sites), contents); err != nil {
+	if err := mend(before, contents); err != nil {
 		return nil, err
 	}
 	changes := append([]site.Change{}, p.scan.Dropped...)
@@ -53,6 +53,8 @@ func (p *Plan) Stage(made *Issued) ([]site.Change, error) {
 			changes = append(changes,
 				site.Change{Ref: moved, Create: true, Like: s.Name, After: after, Envelope: s.Envelope},
 				site.Change{Ref: s.Ref, Delete: true, Before: s.Before})
+		case s.Envelope != nil && p.EncryptionKeys[s.Envelope.Key] == Kept && bytes.Equal(after, before[s.Ref]):
+			// What it says stays, and so does the key that it is encrypted with.
 		case site.HashOf(after) != s.Before:
 			changes = append(changes, site.Change{Ref: s.Ref, Before: s.Before, After: after, Envelope: s.Envelope})
 		}

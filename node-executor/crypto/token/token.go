@@ -188,3 +188,15 @@ func (t *Token) sign(key crypto.Signer, hash crypto.Hash, sum []byte) ([]byte, e
 
 // SamePayload tells whether two tokens carry the same claims, byte for byte.
 func (t *Token) SamePayload(other *Token) bool { return t.payload == other.payload }
+
+// Issuer is the claim iss; "" when there is none.
+func (t *Token) Issuer() string {
+	var claims struct {
+		Issuer string `json:"iss"`
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(t.payload)
+	if err != nil || json.Unmarshal(payload, &claims) != nil {
+		return ""
+	}
+	return claims.Issuer
+}

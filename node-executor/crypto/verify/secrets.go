@@ -55,7 +55,9 @@ func OldSecrets(p *plan.Plan) *Needles {
 	}
 	needles := NewNeedles(old)
 	for id, key := range p.Graph().EncryptionKeys {
-		needles.add(key.Bytes, pki.KeyID(id))
+		if p.EncryptionKeys[id] == plan.Fresh {
+			needles.add(key.Bytes, pki.KeyID(id))
+		}
 	}
 	return needles
 }

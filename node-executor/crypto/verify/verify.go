@@ -160,6 +160,12 @@ func (v *verifier) encryptionKeys() {
 	seen := map[atrest.KeyID]bool{}
 	for id, old := range v.plan.Graph().EncryptionKeys {
 		renewed := v.made.EncryptionKeys[id]
+		if v.plan.EncryptionKeys[id] != plan.Fresh {
+			if !bytes.Equal(renewed, old.Bytes) {
+				v.problem("encryption key "+id.String(), "was to stay and was replaced")
+			}
+			continue
+		}
 		successor := atrest.IDOf(renewed)
 		if len(renewed) != len(old.Bytes) || seen[successor] || v.plan.Graph().EncryptionKeys[successor] != nil {
 			v.problem("encryption key "+id.String(), "was not replaced by a new one of its size")
@@ -194,7 +200,7 @@ func (v *verifier) certificates() {
 		}
 		seen[number] = id
 		v.identifiers(where, old, renewed)
-		if renewed.NotAfter.Sub(renewed.NotBefore) != old.NotAfter.Sub(old.NotBefore) {
+		if from, until := v.plan.Validity(old.Certificate); renewed.NotAfter.Sub(renewed.NotBefore) != until.Sub(from) {
 			v.problem(where, "is valid for another length of time")
 		}
 		if !slices.Equal(old.Extensions(), renewed.Extensions()) {

@@ -13,6 +13,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/reroot-dev/reroot/events"
+	"github.com/reroot-dev/reroot/node-executor/crypto"
+	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
 )
 
 // StateDir is where every root sees the state directory.
@@ -79,8 +81,7 @@ type Etcd struct {
 
 // Crypto says where the cluster's keys and certificates are.
 type Crypto struct {
-	// Roots are the directories that are searched. Default: /etc/kubernetes, /var/lib/kubelet and
-	// /etc/machine-config-daemon.
+	// Roots are the directories that are searched. Default: [crypto.DefaultRoots].
 	Roots []string `json:"roots,omitempty"`
 	// Skip are paths below them that are left alone.
 	Skip []string `json:"skip,omitempty"`
@@ -150,14 +151,11 @@ func (c *Config) fill() {
 		c.Gated = []string{"kubelet.service", "crio.service"}
 	}
 	if c.Crypto.Roots == nil {
-		c.Crypto.Roots = []string{"/etc/kubernetes", "/var/lib/kubelet", "/etc/machine-config-daemon"}
+		c.Crypto.Roots = crypto.DefaultRoots
 	}
 }
 
-var (
-	minorPattern = regexp.MustCompile(`^3\.[0-9]+$`)
-	unitPattern  = regexp.MustCompile(`^[A-Za-z0-9:_.@-]+\.service$`)
-)
+var unitPattern = regexp.MustCompile(`^[A-Za-z0-9:_.@-]+\.service$`)
 
 func (c *Config) check() error {
 	var problems []error
@@ -187,7 +185,7 @@ func (c *Config) check() error {
 	claim(c.Containers.Parallel >= 0 && c.Containers.Parallel <= 64, "containers.parallel: %d is not between 0 and 64", c.Containers.Parallel)
 	claim(len(c.Etcd.Programs) > 0, "etcd.programs: at least one etcd is needed")
 	for minor, p := range c.Etcd.Programs {
-		claim(minorPattern.MatchString(minor), "etcd.programs: %q is not a minor version such as 3.5", minor)
+		claim(etcd.IsMinor(minor), "etcd.programs: %q is not a minor version such as 3.5", minor)
 		path("etcd.programs."+minor, p)
 	}
 	for _, unit := range c.Gated {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -53,6 +54,11 @@ func (r regeneration) Regenerate(ctx context.Context, stateroot, upgrade string,
 		Journal: filepath.Join(siteDir, fmt.Sprintf("crypto-%s-%d", upgrade, attempt)),
 		Fault:   func(point string) error { return fault.Maybe("crypto." + point) },
 	})
+	if refused := (*crypto.RefusedError)(nil); errors.As(err, &refused) {
+		for _, p := range refused.Problems { // the error tells of the first ones only
+			r.log.ErrorContext(ctx, "cannot regenerate", slog.String("where", p.Where), slog.String("problem", p.What))
+		}
+	}
 	if err != nil {
 		return step.Regenerated{}, err
 	}

@@ -66,6 +66,11 @@ func LearnCluster(ctx context.Context, etcd clientv3.KV) (Names, error) {
 	if err := learnProxy(ctx, etcd, &n); err != nil {
 		problems = append(problems, fmt.Errorf("proxies/cluster: %w", err))
 	}
+	image, err := customResource(ctx, etcd, "images/cluster")
+	if err != nil && !errors.Is(err, errMissing) {
+		problems = append(problems, fmt.Errorf("images/cluster: %w", err))
+	}
+	n.RegistryBundle, _, _ = unstructured.NestedString(image, "spec", "additionalTrustedCA", "name") // the schema lets it be nothing but a string
 	return n, errors.Join(problems...)
 }
 

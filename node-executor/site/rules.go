@@ -6,21 +6,20 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 )
 
-// Rules are how the cryptography engine makes the seed's cluster the site's: the names, and the keys that stay. A seed may
-// be months old, so what is issued anew begins to be valid now.
-func (s *Site) Rules(from Names, now time.Time) (plan.Rules, error) {
-	rules := plan.Rules{
-		Renames: s.Names.Renames(from), Validity: plan.Extend, Now: now,
-		Own: plan.DefaultOwn, External: plan.DefaultExternal, Unknown: plan.Refuse, Orphans: plan.Refuse,
-	}
+// Rules are how the cryptography engine makes the seed's cluster the site's: the names, and the keys that stay, added to
+// rules that say what is to be done with everything else.
+func (s *Site) Rules(from Names, rules plan.Rules) (plan.Rules, error) {
+	rules.Renames = s.Names.Renames(from)
 	rules.Changes = s.changes(from, len(rules.Renames) > 0)
+	if from.RegistryBundle != "" {
+		rules.External = append(slices.Clone(rules.External), "etcd:/kubernetes.io/configmaps/openshift-config/"+from.RegistryBundle)
+	}
 	for _, signer := range s.Signers {
 		block, _ := pem.Decode(signer.Key)
 		if block == nil {

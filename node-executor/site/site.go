@@ -33,6 +33,9 @@ type Names struct {
 	Proxy rule.ProxySettings `json:"proxy"`
 	// TrustBundles are the authorities that the cluster trusts besides its own: ConfigMap of openshift-config → PEM.
 	TrustBundles map[string]string `json:"trustBundles,omitempty"`
+	// RegistryBundle is the ConfigMap of openshift-config with the authorities of image registries, which are others': the
+	// Image's spec.additionalTrustedCA. Only known of a seed.
+	RegistryBundle string `json:"registryBundle,omitempty"`
 	// Flags are the addresses and ports in the commands of the static pods: manifest file → flag → value.
 	Flags map[string]map[string]string `json:"flags,omitempty"`
 	// API is host:port of the API server as the node's own kubeconfig has it.

@@ -250,6 +250,8 @@ func TestCheck(t *testing.T) {
 		"time is missing":  {Validity: plan.Extend},
 		"bad pattern":      {Own: []string{"["}},
 		"orphans replaced": {Orphans: plan.Replace},
+		"unread replaced":  {Unread: plan.Replace},
+		"unknown policy":   {Unknown: "kept"},
 		"bad rename":       {Renames: rename.Rules{rename.Hostname("a", "b")}},
 	} {
 		if rules.Check() == nil {

@@ -92,7 +92,8 @@ type Rules struct {
 // DefaultOwn are the authorities whose private key an OpenShift installer throws away.
 var DefaultOwn = []string{"admin-kubeconfig-signer", "kubelet-bootstrap-kubeconfig-signer", "root-ca", "olm-selfsigned-*"}
 
-// DefaultExternal are the places where OpenShift and Linux distributions list authorities of others.
+// DefaultExternal are the places where OpenShift and Linux distributions list authorities of others. There are two more whose
+// name the cluster chooses: the ConfigMaps of the Proxy's trustedCA and of the Image's additionalTrustedCA, see package site.
 var DefaultExternal = []string{
 	"file:/etc/pki/", "file:/etc/ssl/",
 	"etcd:/kubernetes.io/configmaps/openshift-config-managed/trusted-ca-bundle",
@@ -114,6 +115,11 @@ func (r *Rules) Check() error {
 		r.Unread = Refuse
 	}
 	var problems []error
+	for what, policy := range map[string]Policy{"unknown": r.Unknown, "orphans": r.Orphans, "unread": r.Unread} {
+		if policy != Refuse && policy != Keep && policy != Replace {
+			problems = append(problems, fmt.Errorf("cannot use policy %q for %s: the policies are refuse, keep and replace", policy, what))
+		}
+	}
 	if r.Unread == Replace {
 		problems = append(problems, errors.New("cannot replace what cannot be read"))
 	}

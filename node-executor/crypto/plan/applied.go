@@ -29,7 +29,7 @@ func (p *Plan) Applications() []Application {
 		all = append(all, Application{Rule: name, Why: why, Sites: sites})
 	}
 	for _, r := range p.rules.Renames {
-		add(r.Kind, r.Old+" is called "+r.New)
+		add(r.Kind, r.String())
 	}
 	for _, r := range p.rules.Changes {
 		add(r.Name, r.Why)

@@ -214,6 +214,30 @@ func TestGivenBundle(t *testing.T) {
 	}
 }
 
+// Plans are printed, and a proxy's URL may hold a password.
+func TestApplicationsTellNoPassword(t *testing.T) {
+	for name, c := range map[string]struct{ old, renamed, want string }{
+		"URLs":              {"http://seed:secret@proxy:1", "https://me:secret@proxy:2", "http://xxxxx@proxy:1 is called https://xxxxx@proxy:2"},
+		"odd passwords":     {"http://seed:sec@ret#/?,@proxy:1", "http://me:%zzsecret@proxy:2", "http://xxxxx@proxy:1 is called http://xxxxx@proxy:2"},
+		"without a scheme":  {"seed:secret://@proxy:1", "proxy:2", "xxxxx@proxy:1 is called proxy:2"},
+		"without a user":    {"http://proxy:1", "http://proxy:2", "http://proxy:1 is called http://proxy:2"},
+		"exceptions":        {".svc,10.0.0.0/8", ".svc,.cluster.local", ".svc,10.0.0.0/8 is called .svc,.cluster.local"},
+		"odd exceptions":    {".svc,http://u:secret@a,b", ".svc,c", "xxxxx@a,b is called .svc,c"},
+		"nothing but an at": {"@proxy", "proxy", "xxxxx@proxy is called proxy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			renames := rename.Rules{rename.Value("proxy", c.old, c.renamed)}
+			p := decide(t, cryptotest.Values{"a": c.old}, plan.Rules{Renames: renames})
+			if got := p.Applications()[0]; got.Why != c.want || len(got.Sites) != 1 {
+				t.Errorf("got %+v, want %q", got, c.want)
+			}
+			if err := append(renames, renames...).Check(); err == nil || strings.Contains(err.Error(), "secret") {
+				t.Errorf("got error %v for two rules", err)
+			}
+		})
+	}
+}
+
 func TestStage(t *testing.T) {
 	k := cryptotest.Values{"/kubernetes.io/events/a": "x", "/minions/node1": "I am node1", "/other": "nothing", "/both": "node1"}
 	p := decide(t, k, plan.Rules{Changes: rule.Rules{rule.Drop("events", "", "events/*")}, Renames: rename.Rules{rename.Hostname("node1", "node2")}})

@@ -39,3 +39,16 @@ func (p *Plan) Applications() []Application {
 	}
 	return all
 }
+
+// reportUnapplied names the rules whose value has no place here.
+func (p *Plan) reportUnapplied() {
+	for _, r := range p.rules.Changes {
+		switch {
+		case len(p.scan.Applied[r.Name]) > 0 || !r.Gives():
+		case r.Required:
+			p.problem(r.Name, "cannot be set, for there is no place for it: %s", r.Why)
+		default:
+			p.note(r.Name, "applied nowhere: %s", r.Why)
+		}
+	}
+}

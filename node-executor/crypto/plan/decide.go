@@ -82,6 +82,7 @@ func Decide(found *scan.Result, rules Rules) *Plan {
 		rules:        rules, scan: found,
 	}
 	p.reportUnread()
+	p.reportUnapplied()
 	d := decider{Plan: p, graph: found.Graph, owned: map[*graph.Key]string{}}
 	d.applyCertificateRules()
 	d.applyKeyRules()
@@ -118,11 +119,6 @@ func (p *Plan) reportUnread() {
 			report = serious
 		}
 		report(f.Site.String()+f.Path, "%s (%s)", f.Reason, f.Detail)
-	}
-	for _, r := range p.rules.Changes {
-		if r.Required && len(p.scan.Applied[r.Name]) == 0 {
-			p.problem(r.Name, "cannot be set: there is no place for it")
-		}
 	}
 	for _, u := range p.scan.Graph.Unread {
 		report := p.note

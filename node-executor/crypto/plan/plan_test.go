@@ -214,6 +214,40 @@ func TestGivenBundle(t *testing.T) {
 	}
 }
 
+// A value that has no place in the seed is lost: where recert would stop so does the plan, elsewhere it says so.
+func TestRuleWithoutAPlace(t *testing.T) {
+	settings := rule.ProxySettings{HTTP: "http://proxy:1"}
+	for _, test := range []struct {
+		rule          rule.Rule
+		problem, note bool
+	}{
+		{rule.PullSecret([]byte("{}")), true, false},
+		{rule.InstallConfig([]byte("a: b")), true, false},
+		{rule.Kubeadmin([]byte("$2a$")), true, false},
+		{rule.Proxy(settings, settings), true, false},
+		{rule.Proxy(rule.ProxySettings{}, settings), false, true},
+		{rule.TrustBundle("more", nil, []byte("PEM")), true, false},
+		{rule.Chrony([]byte("pool a")), false, true},
+		{rule.HostKeys(pki.Generate), false, true},
+		{rule.Kubeadmin(nil), false, false},
+		{rule.Leases(), false, false},
+		{rule.Logins(), false, false},
+		{rule.Renamed(), false, false},
+		{rule.LifecycleAgent(), false, false},
+		{rule.Drop("drop", "", "events/*"), false, false},
+	} {
+		t.Run(test.rule.Name, func(t *testing.T) {
+			p := decide(t, cryptotest.Values{"a": "nothing"}, plan.Rules{Changes: rule.Rules{test.rule}})
+			of := func(list []plan.Problem) bool {
+				return len(list) == 1 && list[0].Where == test.rule.Name && strings.Contains(list[0].What, test.rule.Why)
+			}
+			if of(p.Problems) != test.problem || of(p.Notes) != test.note || len(p.Problems)+len(p.Notes) > 1 {
+				t.Errorf("got problems %v and notes %v", p.Problems, p.Notes)
+			}
+		})
+	}
+}
+
 // Plans are printed, and a proxy's URL may hold a password.
 func TestApplicationsTellNoPassword(t *testing.T) {
 	for name, c := range map[string]struct{ old, renamed, want string }{

@@ -35,8 +35,14 @@ type Rule struct {
 	Places []Place
 	// External are names of sites that list authorities of others since the rule gave them its value.
 	External []string
-	// Required makes it a problem that none of the places exists.
+	// Required makes it a problem that none of the places exists: the value would be lost, and cannot be set later or only at
+	// the price of a rollout. Of other rules that give a value it is noted. Recert stops at the same ones.
 	Required bool
+}
+
+// Gives tells a rule that gives a value from one that only drops sites, which wants nothing when there is none.
+func (r Rule) Gives() bool {
+	return slices.ContainsFunc(r.Places, func(p Place) bool { return p.set != nil })
 }
 
 // Place is one kind of site that a rule changes.

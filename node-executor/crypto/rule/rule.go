@@ -13,6 +13,10 @@
 // an operator would write, before the API server's defaults, so it cannot be computed from the stored one.
 // An operator that finds it outdated writes its Deployment again; the pod template, in which [Dependencies] made the digests
 // agree, is then the same, and nothing rolls out. (Read in library-go's resourceapply, not tried on a cluster.)
+//
+// So is the condition Available of the ClusterVersion, which recert makes False, so that whoever waits for it does not take
+// the seed's True for the new cluster's. Nothing of ours reads it: operators, pools and the node are asked themselves, and the end
+// of an upgrade is told by its own resource. The cluster version operator writes the condition again by itself.
 package rule
 
 import (

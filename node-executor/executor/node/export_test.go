@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -29,3 +30,8 @@ func Present(c Crypto, node string) []files.Root { return c.present(node) }
 
 // Rules are the policies of a configuration.
 func Rules(c Crypto, now time.Time) plan.Rules { return c.rules(now) }
+
+// UpdateTrust is the real update of the node's bundles, by a program of that name.
+func UpdateTrust(ctx context.Context, program string, log *slog.Logger) error {
+	return trust{program: program, host: host.New(host.Options{}), log: log}.update(ctx)
+}

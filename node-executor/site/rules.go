@@ -20,16 +20,13 @@ func (s *Site) Rules(from Names, rules plan.Rules) (plan.Rules, error) {
 	if from.RegistryBundle != "" {
 		rules.External = append(slices.Clone(rules.External), "etcd:/kubernetes.io/configmaps/openshift-config/"+from.RegistryBundle)
 	}
-	for _, signer := range s.Signers {
-		block, _ := pem.Decode(signer.Key)
-		if block == nil {
-			return rules, fmt.Errorf("cannot keep the key of %s: the snapshot holds no PEM", signer.CommonName)
-		}
-		key, _, err := pki.ParsePrivateKey(block.Bytes)
+	for i, signer := range slices.Concat(s.Signers, s.Issued) {
+		kept, err := signer.keep()
 		if err != nil {
 			return rules, fmt.Errorf("cannot keep the key of %s: %w", signer.CommonName, err)
 		}
-		rules.KeepKeys = append(rules.KeepKeys, plan.KeepKey{CommonName: signer.CommonName, Site: "/secrets/" + signer.Secret, Key: key, SubjectKeyID: signer.SubjectKeyID})
+		kept.IfThere = i >= len(s.Signers)
+		rules.KeepKeys = append(rules.KeepKeys, kept)
 	}
 	block, _ := pem.Decode(s.ClientCA)
 	if block == nil {
@@ -41,6 +38,16 @@ func (s *Site) Rules(from Names, rules plan.Rules) (plan.Rules, error) {
 	}
 	rules.KeepCertificates = []plan.KeepCertificate{{Certificate: ca}}
 	return rules, nil
+}
+
+// keep is the rule that puts the key in the place of the seed's.
+func (s Signer) keep() (plan.KeepKey, error) {
+	block, _ := pem.Decode(s.Key)
+	if block == nil {
+		return plan.KeepKey{}, errors.New("the snapshot holds no PEM")
+	}
+	key, _, err := pki.ParsePrivateKey(block.Bytes)
+	return plan.KeepKey{CommonName: s.CommonName, Site: "/secrets/" + s.Secret, Key: key, SubjectKeyID: s.SubjectKeyID}, err
 }
 
 // changes are the values that only the site knows, and the objects that are worth nothing in it.

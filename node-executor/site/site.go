@@ -42,7 +42,8 @@ type Names struct {
 	API string `json:"api"`
 }
 
-// Signer is a certificate authority whose private key goes along, so that what trusts it today trusts it afterwards.
+// Signer is a certificate, usually an authority's, whose private key goes along, so that what trusts it today trusts it
+// afterwards.
 type Signer struct {
 	CommonName string `json:"commonName"`
 	Secret     string `json:"secret"` // namespace/name
@@ -67,6 +68,8 @@ type Site struct {
 
 	NodeLabels map[string]string `json:"nodeLabels"`
 	Signers    []Signer          `json:"signers"`
+	// Issued are the pairs of cert-manager's certificates. A seed may have the same ones.
+	Issued []Signer `json:"issued,omitempty"`
 	// ClientCA is the certificate (PEM) of the authority of the administrator's kubeconfig; its key exists nowhere.
 	ClientCA []byte `json:"clientCA"`
 	// PullSecret is the cluster's pull secret, .dockerconfigjson.

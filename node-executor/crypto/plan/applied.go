@@ -52,3 +52,12 @@ func (p *Plan) reportUnapplied() {
 		}
 	}
 }
+
+// reportLogins names the tokens of people that no rule drops: they are secrets that cannot be made anew.
+func (d *decider) reportLogins() {
+	for ref := range d.scan.Names {
+		if rule.IsLogin(ref) && d.rules.Changes.Dropped(ref) == "" {
+			d.note(ref.String(), "someone's login to the seed, kept: it is one to every cluster made from it")
+		}
+	}
+}

@@ -11,7 +11,6 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
-	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 	"github.com/reroot-dev/reroot/node-executor/crypto/token"
@@ -160,20 +159,26 @@ func (d *decider) applyCertificateRules() {
 func (d *decider) applyKeyRules() {
 	for i := range d.rules.KeepKeys {
 		rule := &d.rules.KeepKeys[i]
+		report := d.problem
+		if rule.IfThere {
+			report = d.note
+		}
 		keys := d.matching(rule)
 		switch {
 		case len(keys) == 0:
-			d.problem("key of "+rule.CommonName, "kept by rule, but no certificate with that name has its private key here")
+			report("key of "+rule.CommonName, "kept by rule, but no certificate with that name has its private key here")
 			continue
 		case len(keys) > 1:
-			d.problem("key of "+rule.CommonName, "kept by rule, but %d keys have that name: name the site of the one", len(keys))
+			report("key of "+rule.CommonName, "kept by rule, but %d keys have that name: name the site of the one", len(keys))
+			continue
+		case d.Keys[keys[0].ID] != nil:
+			report("key of "+rule.CommonName, "named by two rules")
 			continue
 		}
-		if d.Keys[keys[0].ID] != nil {
-			d.problem("key of "+rule.CommonName, "named by two rules")
-		}
 		d.Keys[keys[0].ID] = &KeyDecision{Key: keys[0], Action: Given, Why: "key kept by rule", rule: rule}
-		d.renameAuthority(keys[0], rule.CommonName)
+		if !rule.IfThere {
+			d.renameAuthority(keys[0], rule.CommonName)
+		}
 	}
 }
 
@@ -196,7 +201,12 @@ func (d *decider) renameAuthority(k *graph.Key, name string) {
 func (d *decider) matching(rule *KeepKey) []*graph.Key {
 	var keys []*graph.Key
 	for _, k := range d.graph.SortedKeys() {
-		named := rule.Site != "" || slices.ContainsFunc(k.Certificates, func(c *graph.Certificate) bool { return c.CommonName == rule.CommonName })
+		named := rule.Site != "" && !rule.IfThere || slices.ContainsFunc(k.Certificates, func(c *graph.Certificate) bool {
+			if rule.IfThere {
+				return d.rules.name(c.CommonName) == rule.CommonName
+			}
+			return c.CommonName == rule.CommonName
+		})
 		placed := rule.Site == "" || slices.ContainsFunc(k.Places, func(p graph.Place) bool { return strings.HasSuffix(p.Site, rule.Site) })
 		if named && placed && k.Private != nil {
 			keys = append(keys, k)
@@ -304,7 +314,8 @@ func (d *decider) resolveOrphans(k *graph.Key) {
 		if d.Certificates[c.ID] != nil || d.renewed(c.Issuer) {
 			continue
 		}
-		if d.rules.Orphans == Keep && decision.Action == Fresh && len(k.Signed) == 0 && len(k.Tokens) == 0 {
+		ours := decision.Action == Given && !decision.rule.IfThere
+		if d.rules.Orphans == Keep && !ours && len(k.Signed) == 0 && len(k.Tokens) == 0 {
 			decision.Action, decision.Why = Kept, "its certificate's issuer is not here, kept by policy"
 			d.note(label(k), "key and certificate kept by policy: every cluster of this seed shares them")
 			return
@@ -356,15 +367,6 @@ func (d *decider) checkEncryption() {
 	}
 	for _, k := range d.graph.SortedEncryptionKeys() {
 		d.problem(k.Places[0].String(), "a key of encryption at rest, and no etcd whose values could be encrypted anew")
-	}
-}
-
-// reportLogins names the tokens of people that no rule drops: they are secrets that cannot be made anew.
-func (d *decider) reportLogins() {
-	for ref := range d.scan.Names {
-		if rule.IsLogin(ref) && d.rules.Changes.Dropped(ref) == "" {
-			d.note(ref.String(), "someone's login to the seed, kept: it is one to every cluster made from it")
-		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"hash/fnv"
 	"slices"
 	"strings"
@@ -130,6 +131,58 @@ func TestKeepKeyBySite(t *testing.T) {
 	rule.Site = ""
 	if p := decide(t, k, plan.Rules{KeepKeys: []plan.KeepKey{rule}, Unknown: plan.Keep}); len(p.Problems) != 0 {
 		t.Errorf("got problems %v: an older generation without a private key is not meant", p.Problems)
+	}
+}
+
+// A key that may be kept is no reason to refuse a seed that has nothing like it, and takes the place of no other's.
+func TestKeepKeyIfThere(t *testing.T) {
+	ca := cryptotest.Authority(t, "ca", cryptotest.EC(t))
+	seeds, other := ca.Leaf(t, "web.seed.example", cryptotest.EC(t)), ca.Leaf(t, "other", cryptotest.EC(t))
+	foreign := cryptotest.Authority(t, "elsewhere", cryptotest.EC(t)).Leaf(t, "web.seed.example", cryptotest.EC(t))
+	const place, second = "/kubernetes.io/secrets/ns/web", "/kubernetes.io/secrets/ns/copy"
+	authority := ca.PEM() + ca.KeyPEM()
+	keep := func(site string) plan.KeepKey {
+		return plan.KeepKey{CommonName: "web.site.example", Site: site, Key: cryptotest.EC(t), IfThere: true}
+	}
+	for _, test := range []struct {
+		name  string
+		keys  cryptotest.Values
+		more  plan.Rules
+		want  plan.Action // of the leaf's key
+		notes string
+	}{
+		{"there", cryptotest.Values{"ca": authority, place: seeds.PEM() + seeds.KeyPEM()}, plan.Rules{}, plan.Given, ""},
+		{"not there", cryptotest.Values{"ca": authority}, plan.Rules{}, "", "key of web.site.example: kept by rule, but"},
+		{"elsewhere", cryptotest.Values{"ca": authority, "/web": seeds.PEM() + seeds.KeyPEM()}, plan.Rules{}, plan.Fresh, "key of web.site.example: kept by rule, but"},
+		{"another certificate", cryptotest.Values{"ca": authority, place: other.PEM() + other.KeyPEM()}, plan.Rules{}, "", "key of web.site.example: kept by rule, but"},
+		{
+			"one key for two", cryptotest.Values{"ca": authority, place: seeds.PEM() + seeds.KeyPEM(), second: seeds.PEM() + seeds.KeyPEM()},
+			plan.Rules{KeepKeys: []plan.KeepKey{keep("/secrets/ns/copy")}}, plan.Given, "key of web.site.example: named by two rules",
+		},
+		{
+			"an issuer of others", cryptotest.Values{place: foreign.PEM() + foreign.KeyPEM()},
+			plan.Rules{Orphans: plan.Keep}, plan.Kept, "kept by policy",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			rules := test.more
+			rules.Renames = rename.Rules{rename.Domain("seed.example", "site.example")}
+			rules.KeepKeys = append(rules.KeepKeys, keep("/secrets/ns/web"))
+			p := decide(t, test.keys, rules)
+			if len(p.Problems) != 0 {
+				t.Errorf("got problems %v", p.Problems)
+			}
+			if got := action(p, "web.seed.example"); got != test.want {
+				t.Errorf("the key: %q, want %q", got, test.want)
+			}
+			notes := fmt.Sprint(p.Notes)
+			if !strings.Contains(notes, test.notes) || test.notes == "" && len(p.Notes) > 0 {
+				t.Errorf("got notes %s, want %q", notes, test.notes)
+			}
+			if got := action(p, "other"); got != "" && got != plan.Fresh {
+				t.Errorf("another certificate's key: %s", got)
+			}
+		})
 	}
 }
 

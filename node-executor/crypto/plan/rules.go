@@ -32,6 +32,9 @@ type KeepKey struct {
 	// SubjectKeyID, when set, is the identifier that clients have in their copy of the authority's
 	// certificate. Nil means: made from the key as the replaced certificate's was.
 	SubjectKeyID []byte
+	// IfThere has the rule apply only where the site has one key, of a certificate that is called by the common name once
+	// renames are made; elsewhere it is noted, and no problem.
+	IfThere bool
 }
 
 // KeepCertificate puts a given certificate in the place of all that have its common name. Its

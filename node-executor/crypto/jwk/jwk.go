@@ -64,12 +64,6 @@ func Parse(text []byte) (*Key, error) {
 	return k, nil
 }
 
-// IsKey tells whether a document says that it is a key, of whatever kind.
-func IsKey(text []byte) bool {
-	_, err := Parse(text)
-	return err == nil || errors.Is(err, ErrUnsupported)
-}
-
 // Secret tells whether a document has a member that holds a private or symmetric key, be it readable or not.
 func Secret(text []byte) bool {
 	fields, err := jsonfield.Parse(text)

@@ -51,6 +51,9 @@ func (r regeneration) Regenerate(ctx context.Context, stateroot, upgrade string,
 	if err != nil {
 		return step.Regenerated{}, err
 	}
+	for _, note := range s.Notes {
+		r.log.InfoContext(ctx, "cryptography: "+note.String(), slog.String("step", "regenerate"), slog.String("upgrade", upgrade))
+	}
 	return step.Regenerated{
 		Regenerated: s.Keys[plan.Fresh], Kept: s.Keys[plan.Given], Foreign: s.Certificates[plan.Kept],
 	}, nil

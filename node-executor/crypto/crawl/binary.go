@@ -31,7 +31,9 @@ func (c crawler) gzip(doc []byte, path string, depth int) ([]splice.Edit, error)
 		c.finding(Malformed, path, "gzip", false)
 		return nil, nil
 	}
-	return c.inner(content, path+"/gzip", depth, splice.Whole(0, len(doc), content, func(b []byte) ([]byte, error) { return zip(header, b) }))
+	return c.inner(content, path+"/gzip", depth, splice.Whole(0, len(doc), content, func(b []byte) ([]byte, error) {
+		return zip(header, b)
+	}))
 }
 
 var errExpanded = fmt.Errorf("more than %d bytes decompressed", MaxExpanded)

@@ -31,6 +31,9 @@ type Cmd struct {
 // String is the command for messages; it is not quoted for any shell.
 func (c Cmd) String() string { return strings.Join(append([]string{c.Name}, c.Args...), " ") }
 
+// ErrNoProgram says that a program is in none of the directories that are searched for it.
+var ErrNoProgram = exec.ErrNotFound
+
 // ExitError says that a program ended unsuccessfully.
 type ExitError struct {
 	Cmd    string
@@ -52,7 +55,7 @@ func (e *ExitError) Error() string {
 }
 
 // Run runs a program to its end and returns what it printed. The program is killed when ctx ends and when the calling
-// process dies. The error is an [*ExitError] when the program ran and failed.
+// process dies. The error is an [*ExitError] when the program ran and failed, and [ErrNoProgram] when there is none of its name.
 func (h *Host) Run(ctx context.Context, c Cmd) ([]byte, error) {
 	const path = "/usr/sbin:/usr/bin:/sbin:/bin"
 	stdout, stderr := &limitedBuffer{max: maxStdout}, &tailBuffer{max: maxStderr}

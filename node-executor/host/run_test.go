@@ -37,6 +37,9 @@ func TestRun(t *testing.T) {
 			if tc.err == "" && (err != nil || string(out) != tc.want) {
 				t.Errorf("got %q, error %v; want %q", out, err, tc.want)
 			}
+			if errors.Is(err, host.ErrNoProgram) != (name == "no such program") {
+				t.Errorf("error %v is %v", err, host.ErrNoProgram)
+			}
 			if tc.err != "" && (err == nil || !strings.Contains(err.Error(), tc.err)) {
 				t.Errorf("error %v, want %q", err, tc.err)
 			}

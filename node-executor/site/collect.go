@@ -42,6 +42,7 @@ var collectors = []struct {
 	{"node", collectNode},
 	{"static pods", collectStaticPods},
 	{"signers", collectSigners},
+	{"cert-manager's certificates", collectIssued},
 	{"credentials", collectCredentials},
 	{"install-config", collectInstallConfig},
 	{"proxy", collectProxy},

@@ -67,7 +67,21 @@ func LearnCluster(ctx context.Context, etcd clientv3.KV) (Names, error) {
 	if err := learnProxy(ctx, etcd, &n); err != nil {
 		problems = append(problems, fmt.Errorf("proxies/cluster: %w", err))
 	}
+	var err error
+	if n.RegistryBundle, err = LearnRegistryBundle(ctx, etcd); err != nil {
+		problems = append(problems, err)
+	}
 	return n, errors.Join(problems...)
+}
+
+// LearnRegistryBundle reads which ConfigMap of openshift-config holds authorities of image registries; "" when none does.
+func LearnRegistryBundle(ctx context.Context, etcd clientv3.KV) (string, error) {
+	image, err := customResource(ctx, etcd, "images/cluster")
+	if err != nil && !errors.Is(err, errMissing) {
+		return "", fmt.Errorf("images/cluster: %w", err)
+	}
+	name, _, _ := unstructured.NestedString(image, "spec", "additionalTrustedCA", "name") // the schema lets it be nothing but a string
+	return name, nil
 }
 
 // learnProxy reads the seed's proxy and the authorities that it trusts for that.

@@ -49,6 +49,7 @@ func TestLearn(t *testing.T) {
 			config + "infrastructures/cluster": `{"status":{"infrastructureName":"seed-x7k2p"}}`,
 			config + "dnses/cluster":           `{"spec":{"baseDomain":"seed.lab.example"}}`,
 			config + "proxies/cluster":         `{"spec":{"httpProxy":"http://a","trustedCA":{"name":"more"}},"status":{"httpProxy":"http://a","noProxy":".svc"}}`,
+			config + "images/cluster":          `{"spec":{"additionalTrustedCA":{"name":"registries"}}}`,
 			maps + "user-ca-bundle":            bundle(t, "user's"),
 			maps + "more":                      bundle(t, "more"),
 		}
@@ -56,6 +57,7 @@ func TestLearn(t *testing.T) {
 	want := site.Names{
 		Domain: "seed.lab.example", InfraID: "seed-x7k2p", ClusterID: "id", Hostname: "sno", NodeIPs: []string{"192.0.2.1"}, MachineNetworks: []string{"192.0.2.0/24"},
 		API: "127.0.0.1:20001", Proxy: rule.ProxySettings{HTTP: "http://a", No: ".svc"}, TrustBundles: map[string]string{"user-ca-bundle": "user's", "more": "more"},
+		RegistryBundle: "registries",
 	}
 	for _, test := range []struct {
 		name   string
@@ -65,6 +67,9 @@ func TestLearn(t *testing.T) {
 	}{
 		{"everything", func(map[string]string) {}, func(*site.Names) {}, ""},
 		{"no proxy", func(m map[string]string) { delete(m, config+"proxies/cluster") }, func(n *site.Names) { n.Proxy, n.TrustBundles = rule.ProxySettings{}, nil }, ""},
+		{"no image configuration", func(m map[string]string) { delete(m, config+"images/cluster") }, func(n *site.Names) { n.RegistryBundle = "" }, ""},
+		{"no authorities of registries", func(m map[string]string) { m[config+"images/cluster"] = `{"spec":{}}` }, func(n *site.Names) { n.RegistryBundle = "" }, ""},
+		{"a malformed image configuration", func(m map[string]string) { m[config+"images/cluster"] = `{` }, nil, "images/cluster: unexpected end"},
 		{"no bundles", func(m map[string]string) { delete(m, maps+"more"); delete(m, maps+"user-ca-bundle") }, func(n *site.Names) { n.TrustBundles = map[string]string{} }, ""},
 		{"an encrypted bundle", func(m map[string]string) { m[maps+"more"] = "k8s:enc:aescbc:v1:1:secret" }, func(n *site.Names) { delete(n.TrustBundles, "more") }, ""},
 		{"no domain", func(m map[string]string) { m[config+"dnses/cluster"] = `{"spec":{}}` }, nil, "dnses/cluster: field [spec baseDomain] is not set"},

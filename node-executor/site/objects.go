@@ -47,7 +47,7 @@ func collectCredentials(ctx context.Context, src *source, s *Site) error {
 
 // collectOADP takes how Velero reaches its object store: the Secrets first, then what refers to them.
 func collectOADP(ctx context.Context, src *source, s *Site) error {
-	locations, err := listed(ctx, src, schema.GroupVersionResource{Group: "velero.io", Version: "v1", Resource: "backupstoragelocations"})
+	locations, err := listed(ctx, src, oadpNamespace, schema.GroupVersionResource{Group: "velero.io", Version: "v1", Resource: "backupstoragelocations"})
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func collectOADP(ctx context.Context, src *source, s *Site) error {
 			s.carry(secret)
 		}
 	}
-	apps, err := listed(ctx, src, schema.GroupVersionResource{Group: "oadp.openshift.io", Version: "v1alpha1", Resource: "dataprotectionapplications"})
+	apps, err := listed(ctx, src, oadpNamespace, schema.GroupVersionResource{Group: "oadp.openshift.io", Version: "v1alpha1", Resource: "dataprotectionapplications"})
 	if err != nil {
 		return err
 	}
@@ -78,10 +78,11 @@ func collectOADP(ctx context.Context, src *source, s *Site) error {
 	return nil
 }
 
-func listed(ctx context.Context, src *source, resource schema.GroupVersionResource) ([]unstructured.Unstructured, error) {
-	list, err := src.api.Resource(resource).Namespace(oadpNamespace).List(ctx, metav1.ListOptions{})
+// listed are the objects of a kind in a namespace, or in all; none where the kind is not served.
+func listed(ctx context.Context, src *source, namespace string, resource schema.GroupVersionResource) ([]unstructured.Unstructured, error) {
+	list, err := src.api.Resource(resource).Namespace(namespace).List(ctx, metav1.ListOptions{})
 	switch {
-	case apierrors.IsNotFound(err): // the kind is not served: OADP is not installed
+	case apierrors.IsNotFound(err): // what brings the kind is not installed
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", resource.Resource, err)

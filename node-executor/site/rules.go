@@ -4,26 +4,23 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 )
 
-// Rules are how the cryptography engine makes the seed's cluster the site's: the names, and the keys that stay. A seed may
-// be months old, so what is issued anew begins to be valid now.
-func (s *Site) Rules(from Names, now time.Time) (plan.Rules, error) {
-	rules := plan.Rules{
-		Renames: s.Names.Renames(from), Validity: plan.Extend, Now: now,
-		Own: plan.DefaultOwn, External: plan.DefaultExternal, Unknown: plan.Refuse, Orphans: plan.Refuse,
-	}
+// Rules are how the cryptography engine makes the seed's cluster the site's: the names, and the keys that stay, added to
+// rules that say what is to be done with everything else.
+func (s *Site) Rules(from Names, rules plan.Rules) (plan.Rules, error) {
+	rules.Renames = s.Names.Renames(from)
 	rules.Changes = s.changes(from, len(rules.Renames) > 0)
-	for _, signer := range s.Signers {
+	rules.External = WithRegistryBundle(rules.External, from.RegistryBundle)
+	for i, signer := range slices.Concat(s.Signers, s.Issued) {
 		kept, err := plan.ReadKeepKey(signer.CommonName, signer.Key)
 		if err != nil {
 			return rules, err
 		}
-		kept.Site, kept.SubjectKeyID = "/secrets/"+signer.Secret, signer.SubjectKeyID
+		kept.Site, kept.SubjectKeyID, kept.IfThere = "/secrets/"+signer.Secret, signer.SubjectKeyID, i >= len(s.Signers)
 		rules.KeepKeys = append(rules.KeepKeys, kept)
 	}
 	kept, err := plan.ReadKeepCertificate(s.ClientCA)
@@ -32,6 +29,14 @@ func (s *Site) Rules(from Names, now time.Time) (plan.Rules, error) {
 	}
 	rules.KeepCertificates = []plan.KeepCertificate{kept}
 	return rules, nil
+}
+
+// WithRegistryBundle adds the ConfigMap to the places where authorities of others are listed; "" adds nothing.
+func WithRegistryBundle(external []string, name string) []string {
+	if name == "" {
+		return external
+	}
+	return append(slices.Clone(external), "etcd:/kubernetes.io/configmaps/openshift-config/"+name)
 }
 
 // changes are the values that only the site knows, and the objects that are worth nothing in it.

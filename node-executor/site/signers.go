@@ -13,7 +13,8 @@ import (
 )
 
 // preserved are the authorities that clients outside of the cluster trust: the API server's by the users' kubeconfigs,
-// by the node's own and by pods; the ingress's by browsers. The list is the lifecycle-agent's.
+// by the node's own and by pods; the ingress's by browsers. The list is the lifecycle-agent's, which also keeps the keys of
+// cert-manager's certificates, see collectIssued.
 var preserved = []struct{ namespace, name string }{
 	{"openshift-kube-apiserver-operator", "loadbalancer-serving-signer"},
 	{"openshift-kube-apiserver-operator", "localhost-serving-signer"},
@@ -51,6 +52,11 @@ func readSigner(ctx context.Context, src *source, namespace, name string) (Signe
 	if err != nil {
 		return Signer{}, err
 	}
+	return signerOf(secret)
+}
+
+// signerOf reads the certificate and key of a TLS Secret.
+func signerOf(secret *unstructured.Unstructured) (Signer, error) {
 	certPEM, err := secretValue(secret, "tls.crt")
 	if err != nil {
 		return Signer{}, err
@@ -67,7 +73,9 @@ func readSigner(ctx context.Context, src *source, namespace, name string) (Signe
 	if err != nil {
 		return Signer{}, fmt.Errorf("tls.crt: %w", err)
 	}
-	return Signer{CommonName: cert.Subject.CommonName, Secret: namespace + "/" + name, Key: keyPEM, SubjectKeyID: cert.SubjectKeyId}, nil
+	return Signer{
+		CommonName: cert.Subject.CommonName, Secret: secret.GetNamespace() + "/" + secret.GetName(), Key: keyPEM, SubjectKeyID: cert.SubjectKeyId,
+	}, nil
 }
 
 // secretValue is the decoded value of a Secret's key. Errors do not quote it.

@@ -33,13 +33,17 @@ type Names struct {
 	Proxy rule.ProxySettings `json:"proxy"`
 	// TrustBundles are the authorities that the cluster trusts besides its own: ConfigMap of openshift-config → PEM.
 	TrustBundles map[string]string `json:"trustBundles,omitempty"`
+	// RegistryBundle is the ConfigMap of openshift-config with the authorities of image registries, which are others': the
+	// Image's spec.additionalTrustedCA. Only known of a seed.
+	RegistryBundle string `json:"registryBundle,omitempty"`
 	// Flags are the addresses and ports in the commands of the static pods: manifest file → flag → value.
 	Flags map[string]map[string]string `json:"flags,omitempty"`
 	// API is host:port of the API server as the node's own kubeconfig has it.
 	API string `json:"api"`
 }
 
-// Signer is a certificate authority whose private key goes along, so that what trusts it today trusts it afterwards.
+// Signer is a certificate, usually an authority's, whose private key goes along, so that what trusts it today trusts it
+// afterwards.
 type Signer struct {
 	CommonName string `json:"commonName"`
 	Secret     string `json:"secret"` // namespace/name
@@ -64,6 +68,8 @@ type Site struct {
 
 	NodeLabels map[string]string `json:"nodeLabels"`
 	Signers    []Signer          `json:"signers"`
+	// Issued are the pairs of cert-manager's certificates. A seed may have the same ones.
+	Issued []Signer `json:"issued,omitempty"`
 	// ClientCA is the certificate (PEM) of the authority of the administrator's kubeconfig; its key exists nowhere.
 	ClientCA []byte `json:"clientCA"`
 	// PullSecret is the cluster's pull secret, .dockerconfigjson.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/site"
 )
@@ -72,8 +73,31 @@ func seedNames() site.Names {
 	}
 }
 
+// policies are rules that say how the site's treat what is neither the site's nor renamed.
+func policies() plan.Rules {
+	return plan.Rules{Validity: plan.Extend, Now: now, Own: []string{"root-ca"}, External: []string{"file:/etc/pki/"}, Orphans: plan.Keep}
+}
+
+// What the policies say stays, and the seed's Image names one more list of others' authorities.
+func TestRulesPolicies(t *testing.T) {
+	from := seedNames()
+	from.RegistryBundle = "registries"
+	want := policies()
+	rules, err := target(t).Rules(from, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	external := []string{"file:/etc/pki/", "etcd:/kubernetes.io/configmaps/openshift-config/registries"}
+	if !slices.Equal(rules.External, external) || !slices.Equal(want.External, external[:1]) {
+		t.Errorf("got external places %q, want %q", rules.External, external)
+	}
+	if !slices.Equal(rules.Own, want.Own) || rules.Orphans != want.Orphans || rules.Validity != want.Validity || rules.Now != want.Now {
+		t.Errorf("got %+v, want the policies %+v", rules, want)
+	}
+}
+
 func TestRulesRename(t *testing.T) {
-	rules, err := target(t).Rules(seedNames(), now)
+	rules, err := target(t).Rules(seedNames(), policies())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +130,7 @@ func TestRulesRename(t *testing.T) {
 
 func TestRulesWithoutDifference(t *testing.T) {
 	s := target(t)
-	rules, err := s.Rules(s.Names, now)
+	rules, err := s.Rules(s.Names, policies())
 	if err != nil || len(rules.Renames) != 0 {
 		t.Errorf("a seed of the same names leads to %v, %v", rules.Renames, err)
 	}
@@ -117,7 +141,7 @@ func TestAmbiguousProxy(t *testing.T) {
 	from := seedNames()
 	from.Proxy.HTTPS = from.Proxy.HTTP
 	s := target(t)
-	rules, err := s.Rules(from, now)
+	rules, err := s.Rules(from, policies())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +149,7 @@ func TestAmbiguousProxy(t *testing.T) {
 		t.Errorf("got %s, want it left to operators", got)
 	}
 	s.Names.Proxy.HTTPS = s.Names.Proxy.HTTP
-	if rules, err = s.Rules(from, now); err != nil || rules.Check() != nil {
+	if rules, err = s.Rules(from, policies()); err != nil || rules.Check() != nil {
 		t.Fatal(err, rules.Check())
 	}
 	if got := rules.Renames.Apply("HTTP_PROXY=http://dummy:1"); got != "HTTP_PROXY=http://proxy.target:3128" {
@@ -150,7 +174,7 @@ func TestRulesChange(t *testing.T) {
 		{"a seed of the same names", bare, bare.Names, []string{"leases", "logins", "lifecycle-agent", "pull secret", "kubeadmin"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			rules, err := test.site.Rules(test.from, now)
+			rules, err := test.site.Rules(test.from, policies())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -170,7 +194,7 @@ func TestRulesChange(t *testing.T) {
 
 func TestRulesKeep(t *testing.T) {
 	s := target(t)
-	rules, err := s.Rules(seedNames(), now)
+	rules, err := s.Rules(seedNames(), policies())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +215,7 @@ func TestRulesKeep(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := target(t)
 			spoil(s)
-			_, err := s.Rules(seedNames(), now)
+			_, err := s.Rules(seedNames(), policies())
 			if err == nil || !strings.HasPrefix(err.Error(), "cannot keep ") || strings.Contains(err.Error(), "secret") {
 				t.Errorf("error: %v", err)
 			}

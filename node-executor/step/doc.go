@@ -5,9 +5,9 @@
 //	seedpull     check-host, import
 //	precache     pull-images
 //	pivot        check-program, check-target, collect-site, write-units, write-site, arm-watchdog, set-default, reboot
-//	cryptoregen  stop-gated, regenerate                                     in the new root
-//	reconfigure  apply-files, open-gate, await-api, apply-identity          in the new root
-//	confirm      confirm                                                    in the new root
+//	cryptoregen  stop-gated, regenerate                                            in the new root
+//	reconfigure  apply-files, update-trust, open-gate, await-api, apply-identity   in the new root
+//	confirm      confirm                                                           in the new root
 //	rollback     check-old, give-up, set-default-old, reboot
 //	cleanup      check-confirmed, remove-stateroots, remove-gate, forget
 //

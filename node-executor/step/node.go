@@ -25,6 +25,8 @@ type Node struct {
 
 	// CheckProgram says whether the program in the state directory, which the new root will run, is what was installed.
 	CheckProgram func() error
+	// UpdateTrust makes the node's bundles of trusted authorities anew from the anchors that the site brought along.
+	UpdateTrust func(ctx context.Context) error
 
 	State StateDir
 	Boot  string   // where boot loader entries find kernels: /boot

@@ -15,6 +15,7 @@ func reconfigure(n Node) Plan {
 		Otherwise: events.ReasonReconfigureFailed, OneWay: true, GoesBack: true,
 		Steps: []Step{
 			{Name: "apply-files", Do: n.applyFiles},
+			{Name: "update-trust", Do: n.updateTrust},
 			{Name: "open-gate", Do: n.openGate},
 			{Name: "await-api", Do: n.awaitAPI},
 			{Name: "apply-identity", Do: n.applyIdentity},
@@ -27,6 +28,29 @@ func reconfigure(n Node) Plan {
 }
 
 func (n Node) applyFiles(context.Context, *Task) error { return n.Site.Offline() }
+
+// Bounds of updateTrust.
+const (
+	trustTries = 5
+	trustPause = 2 * time.Second
+)
+
+// updateTrust tries several times: a unit of the operating system may be doing the same at boot, and an upgrade of the
+// lifecycle-agent was lost to that (OCPBUGS-98688).
+func (n Node) updateTrust(ctx context.Context, t *Task) error {
+	for try := 1; ; try++ {
+		err := n.UpdateTrust(ctx)
+		if err == nil || try == trustTries {
+			return err
+		}
+		t.tell(0, err.Error())
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(trustPause):
+		}
+	}
+}
 
 // openGate records that this root has the site's identity, which lets reroot-identity.service end now and at every later
 // boot, and starts what waited for that.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -117,7 +118,8 @@ func newRig(t *testing.T) *rig {
 	r.node = step.Node{
 		Host: machine{sr.Host, r}, Units: units{r}, Seeds: registry{r}, Images: registry{r}, Secrets: registry{r}, Site: site{r},
 		Crypto: crypto{r}, API: api{r}, Watchdog: watchdog.Dir(state), CheckProgram: func() error { return r.ask("check-program") },
-		State: step.StateDir(state), Boot: filepath.Join(sr.Dir, "boot"), Etc: etcDir, Run: t.TempDir(),
+		UpdateTrust: func(context.Context) error { return r.ask("update-trust") },
+		State:       step.StateDir(state), Boot: filepath.Join(sr.Dir, "boot"), Etc: etcDir, Run: t.TempDir(),
 		Gated: []string{"kubelet.service", "crio.service"},
 	}
 	r.plans = step.All(r.node)
@@ -298,7 +300,7 @@ func TestInTheNewRoot(t *testing.T) {
 		t.Errorf("report: %+v, %v", report, err)
 	}
 	opened := []string{"start reroot-identity.service", "start kubelet.service", "start crio.service"}
-	order := slices.Concat([]string{"offline", "offline"}, opened, opened, []string{"await", "await", "await", "online", "await", "online"})
+	order := slices.Concat([]string{"offline", "offline", "update-trust", "update-trust"}, opened, opened, []string{"await", "await", "await", "online", "await", "online"})
 	if diff := cmp.Diff(order, r.asked); diff != "" {
 		t.Error(diff)
 	}
@@ -321,6 +323,39 @@ func TestGateStaysShutUntilTheFilesAreThere(t *testing.T) {
 	if has, err := r.node.State.HasIdentity(r.new); err != nil || has {
 		t.Errorf("the gate is open: %t, %v", has, err)
 	}
+}
+
+// The bundles of trusted authorities are made anew before anything pulls images. Something else that does so at boot may be in
+// the way of it, once or twice.
+func TestUpdateTrust(t *testing.T) {
+	for name, tc := range map[string]struct{ fails, tries int }{"at once": {0, 1}, "the third time": {2, 3}, "never": {1 << 20, 5}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tries, busy := 0, errors.New("busy")
+				steps := step.All(step.Node{UpdateTrust: func(context.Context) error {
+					if tries++; tries <= tc.fails {
+						return busy
+					}
+					return nil
+				}})[events.TypeReconfigureRequested].Steps
+				at := slices.IndexFunc(steps, func(s step.Step) bool { return s.Name == "update-trust" })
+				if gate := slices.IndexFunc(steps, func(s step.Step) bool { return s.Name == "open-gate" }); at < 0 || at > gate {
+					t.Fatalf("it is step %d, the gate is opened in step %d", at, gate)
+				}
+				err := steps[at].Do(t.Context(), step.NewTask(step.Task{}, nil))
+				if errors.Is(err, busy) != (tc.fails > tc.tries) || tries != tc.tries {
+					t.Errorf("tried %d times, want %d; error %v", tries, tc.tries, err)
+				}
+			})
+		})
+	}
+	t.Run("until the end of the context", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		steps := step.All(step.Node{UpdateTrust: func(context.Context) error { cancel(); return errors.New("busy") }})[events.TypeReconfigureRequested].Steps
+		if err := steps[1].Do(ctx, step.NewTask(step.Task{}, nil)); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v, want %v", err, context.Canceled)
+		}
+	})
 }
 
 func TestSeedpullAndPrecache(t *testing.T) {

@@ -190,8 +190,8 @@ func (m Machine) Node(c Config) step.Node {
 	s := standIn{Dir: m.Dir, config: c, host: m.Host}
 	return step.Node{
 		Host: m, Units: s, Seeds: s, Images: s, Secrets: s, Site: s, Crypto: s, API: s, Watchdog: m.Watchdog(),
-		CheckProgram: func() error { return nil },
-		State:        step.StateDir(m.State()), Boot: filepath.Join(m.Disk(), "boot"), Etc: m.etc(), Run: m.run(),
+		CheckProgram: func() error { return nil }, UpdateTrust: func(context.Context) error { return nil },
+		State: step.StateDir(m.State()), Boot: filepath.Join(m.Disk(), "boot"), Etc: m.etc(), Run: m.run(),
 		Gated: []string{"kubelet.service"},
 	}
 }

@@ -67,6 +67,11 @@ func (n Names) check() error {
 // learn completes the rules by what the cluster is called so far.
 func (s *Settings) learn(ctx context.Context, cluster clientv3.KV) (plan.Rules, error) {
 	rules := s.rules
+	bundle, err := site.LearnRegistryBundle(ctx, cluster)
+	if err != nil {
+		return rules, fmt.Errorf("cannot learn which authorities are others': %w", err)
+	}
+	rules.External = site.WithRegistryBundle(rules.External, bundle)
 	if !s.learns() {
 		return rules, nil
 	}

@@ -22,29 +22,41 @@ var (
 
 // gzip opens a compressed layer; a changed one is compressed with the same header.
 func (c crawler) gzip(doc []byte, path string, depth int) ([]splice.Edit, error) {
-	reader, err := gzip.NewReader(bytes.NewReader(doc))
-	if err != nil {
-		c.finding(Malformed, path, "gzip", false)
-		return nil, nil
-	}
-	content, err := io.ReadAll(io.LimitReader(reader, MaxExpanded+1))
+	content, header, err := gunzip(doc)
 	switch {
+	case errors.Is(err, errExpanded):
+		c.finding(TooDeep, path, err.Error(), true)
+		return nil, nil
 	case err != nil: // nobody else can read more of it
 		c.finding(Malformed, path, "gzip", mentionsMaterial(content))
 		return nil, nil
-	case len(content) > MaxExpanded:
-		c.finding(TooDeep, path, fmt.Sprintf("more than %d bytes decompressed", MaxExpanded), true)
-		return nil, nil
 	}
-	header := reader.Header
 	return c.inner(content, path+"/gzip", depth, splice.Whole(0, len(doc), content, func(b []byte) ([]byte, error) {
-		var out bytes.Buffer
-		writer := gzip.NewWriter(&out)
-		writer.Header = header
-		_, err := writer.Write(b)
-		err = errors.Join(err, writer.Close())
-		return out.Bytes(), err
+		return zip(header, b)
 	}))
+}
+
+var errExpanded = fmt.Errorf("more than %d bytes decompressed", MaxExpanded)
+
+func gunzip(doc []byte) (content []byte, header gzip.Header, err error) {
+	reader, err := gzip.NewReader(bytes.NewReader(doc))
+	if err != nil {
+		return nil, header, err
+	}
+	content, err = io.ReadAll(io.LimitReader(reader, MaxExpanded+1))
+	if err == nil && len(content) > MaxExpanded {
+		err = errExpanded
+	}
+	return content, reader.Header, err
+}
+
+func zip(header gzip.Header, content []byte) ([]byte, error) {
+	var out bytes.Buffer
+	writer := gzip.NewWriter(&out)
+	writer.Header = header
+	_, err := writer.Write(content)
+	err = errors.Join(err, writer.Close())
+	return out.Bytes(), err
 }
 
 var (

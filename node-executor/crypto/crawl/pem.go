@@ -6,9 +6,6 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
-	"fmt"
-	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
@@ -201,74 +198,4 @@ func plausibleKey(body []byte) bool {
 		longest = max(longest, current)
 	}
 	return longest >= 32
-}
-
-// dataURL opens a percent-encoded data URL. One in base64 needs no opening: its run of base64 is found
-// by itself.
-func (c crawler) dataURL(doc []byte, at int, path string, depth int) (stretch, error) {
-	const maximumMediaType = 128
-	comma := bytes.IndexByte(doc[at:min(len(doc), at+maximumMediaType)], ',')
-	if comma < 0 || bytes.ContainsAny(doc[at:at+comma], " \n\"'") || bytes.HasSuffix(doc[at:at+comma], []byte(";base64")) {
-		return stretch{end: at}, nil
-	}
-	start := at + comma + 1
-	end := start
-	for end < len(doc) && doc[end] > ' ' && !bytes.ContainsRune([]byte("\"'`<>\\"), rune(doc[end])) {
-		end++
-	}
-	content, offsets, ok := unescapePercent(doc, start, end)
-	if !ok || len(content) == 0 {
-		return stretch{end: at}, nil
-	}
-	edits, err := c.inner(content, fmt.Sprintf("%s/url@%d", path, at), depth,
-		splice.Mapped(offsets, escapePercent(doc[start:end])))
-	return stretch{end: end, material: true, edits: edits}, err
-}
-
-func unescapePercent(doc []byte, start, end int) (content []byte, offsets []int, ok bool) {
-	for at := start; at < end; at++ {
-		offsets = append(offsets, at)
-		b := doc[at]
-		if b == '%' {
-			if at+2 >= end {
-				return nil, nil, false
-			}
-			text, err := url.PathUnescape(string(doc[at : at+3]))
-			if err != nil {
-				return nil, nil, false
-			}
-			b = text[0]
-			at += 2
-		}
-		content = append(content, b)
-	}
-	return content, append(offsets, end), true
-}
-
-// escapePercent returns an escaping in the style of the original, since programs disagree about the slash, the plus
-// and more: a byte that stands unescaped there stays so, and what does not occur is escaped unless it is one
-// of RFC 3986's unreserved characters.
-func escapePercent(original []byte) func([]byte) []byte {
-	var plain, escaped [256]bool
-	for at := 0; at < len(original); at++ {
-		if original[at] != '%' {
-			plain[original[at]] = true
-			continue
-		}
-		b, _ := strconv.ParseUint(string(original[at+1:at+3]), 16, 8) // unescapePercent has read it
-		escaped[b] = true
-		at += 2
-	}
-	return func(text []byte) []byte {
-		var out bytes.Buffer
-		for _, b := range text {
-			unreserved := isBase64(b) && b != '+' && b != '/' || bytes.IndexByte([]byte("-_.~"), b) >= 0
-			if plain[b] || unreserved && !escaped[b] {
-				out.WriteByte(b)
-			} else {
-				fmt.Fprintf(&out, "%%%02X", b)
-			}
-		}
-		return out.Bytes()
-	}
 }

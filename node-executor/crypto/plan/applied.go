@@ -29,7 +29,7 @@ func (p *Plan) Applications() []Application {
 		all = append(all, Application{Rule: name, Why: why, Sites: sites})
 	}
 	for _, r := range p.rules.Renames {
-		add(r.Kind, r.Old+" is called "+r.New)
+		add(r.Kind, r.String())
 	}
 	for _, r := range p.rules.Changes {
 		add(r.Name, r.Why)
@@ -38,4 +38,26 @@ func (p *Plan) Applications() []Application {
 		add(a.Name, a.Why)
 	}
 	return all
+}
+
+// reportUnapplied names the rules whose value has no place here.
+func (p *Plan) reportUnapplied() {
+	for _, r := range p.rules.Changes {
+		switch {
+		case len(p.scan.Applied[r.Name]) > 0 || !r.Gives():
+		case r.Required:
+			p.problem(r.Name, "cannot be set, for there is no place for it: %s", r.Why)
+		default:
+			p.note(r.Name, "applied nowhere: %s", r.Why)
+		}
+	}
+}
+
+// reportLogins names the tokens of people that no rule drops: they are secrets that cannot be made anew.
+func (d *decider) reportLogins() {
+	for ref := range d.scan.Names {
+		if rule.IsLogin(ref) && d.rules.Changes.Dropped(ref) == "" {
+			d.note(ref.String(), "someone's login to the seed, kept: it is one to every cluster made from it")
+		}
+	}
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/atrest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
-	"github.com/reroot-dev/reroot/node-executor/crypto/rule"
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 	"github.com/reroot-dev/reroot/node-executor/crypto/token"
@@ -89,6 +88,7 @@ func Decide(found *scan.Result, rules Rules) *Plan {
 		rules: rules, scan: found,
 	}
 	p.reportUnread()
+	p.reportUnapplied()
 	d := decider{Plan: p, graph: found.Graph, owned: map[*graph.Key]string{}}
 	if rules.NamesOnly {
 		d.decideNames()
@@ -219,7 +219,8 @@ func (d *decider) resolveOrphans(k *graph.Key) {
 		if d.Certificates[c.ID] != nil || d.renewed(c.Issuer) {
 			continue
 		}
-		if d.rules.Orphans == Keep && decision.Action == Fresh && len(k.Signed) == 0 && len(k.Tokens) == 0 {
+		ours := decision.Action == Given && !decision.rule.IfThere
+		if d.rules.Orphans == Keep && !ours && len(k.Signed) == 0 && len(k.Tokens) == 0 {
 			decision.Action, decision.Why = Kept, "its certificate's issuer is not here, kept by policy"
 			d.note(label(k), "key and certificate kept by policy: every cluster of this seed shares them")
 			return
@@ -298,15 +299,6 @@ func (d *decider) decideEncryption() {
 		d.EncryptionKeys[k.ID] = Fresh
 		if !inEtcd {
 			d.problem(k.Places[0].String(), "a key of encryption at rest, and no etcd whose values could be encrypted anew")
-		}
-	}
-}
-
-// reportLogins names the tokens of people that no rule drops: they are secrets that cannot be made anew.
-func (d *decider) reportLogins() {
-	for ref := range d.scan.Names {
-		if rule.IsLogin(ref) && d.rules.Changes.Dropped(ref) == "" {
-			d.note(ref.String(), "someone's login to the seed, kept: it is one to every cluster made from it")
 		}
 	}
 }

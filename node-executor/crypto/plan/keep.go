@@ -75,20 +75,26 @@ const noSuchKey = "kept by rule, but no certificate with that name has its priva
 func (d *decider) applyKeyRules() {
 	for i := range d.rules.KeepKeys {
 		rule := &d.rules.KeepKeys[i]
+		report := d.problem
+		if rule.IfThere {
+			report = d.note
+		}
 		keys := d.matching(rule)
 		switch {
 		case len(keys) == 0:
-			d.problem("key of "+rule.CommonName, noSuchKey)
+			report("key of "+rule.CommonName, noSuchKey)
 			continue
 		case len(keys) > 1:
-			d.problem("key of "+rule.CommonName, "kept by rule, but %d keys have that name: name the site of the one", len(keys))
+			report("key of "+rule.CommonName, "kept by rule, but %d keys have that name: name the site of the one", len(keys))
+			continue
+		case d.Keys[keys[0].ID] != nil:
+			report("key of "+rule.CommonName, "named by two rules")
 			continue
 		}
-		if d.Keys[keys[0].ID] != nil {
-			d.problem("key of "+rule.CommonName, "named by two rules")
-		}
 		d.Keys[keys[0].ID] = &KeyDecision{Key: keys[0], Action: Given, Why: "key kept by rule", rule: rule}
-		d.renameAuthority(keys[0], rule.CommonName)
+		if !rule.IfThere {
+			d.renameAuthority(keys[0], rule.CommonName)
+		}
 	}
 }
 
@@ -114,7 +120,13 @@ func (d *decider) matching(rule *KeepKey) []*graph.Key {
 		if rule.ID != (pki.KeyID{}) && rule.ID != k.ID {
 			continue
 		}
-		named := rule.Site != "" || rule.ID != (pki.KeyID{}) || slices.ContainsFunc(k.Certificates, func(c *graph.Certificate) bool { return c.CommonName == rule.CommonName })
+		unnamed := rule.Site != "" || rule.ID != (pki.KeyID{}) // a place, or an id, is enough
+		named := unnamed && !rule.IfThere || slices.ContainsFunc(k.Certificates, func(c *graph.Certificate) bool {
+			if rule.IfThere {
+				return d.rules.name(c.CommonName) == rule.CommonName
+			}
+			return c.CommonName == rule.CommonName
+		})
 		placed := rule.Site == "" || slices.ContainsFunc(k.Places, func(p graph.Place) bool { return strings.HasSuffix(p.Site, rule.Site) })
 		if named && placed && k.Private != nil {
 			keys = append(keys, k)

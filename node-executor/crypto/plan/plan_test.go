@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"hash/fnv"
 	"slices"
 	"strings"
@@ -133,6 +134,58 @@ func TestKeepKeyBySite(t *testing.T) {
 	}
 }
 
+// A key that may be kept is no reason to refuse a seed that has nothing like it, and takes the place of no other's.
+func TestKeepKeyIfThere(t *testing.T) {
+	ca := cryptotest.Authority(t, "ca", cryptotest.EC(t))
+	seeds, other := ca.Leaf(t, "web.seed.example", cryptotest.EC(t)), ca.Leaf(t, "other", cryptotest.EC(t))
+	foreign := cryptotest.Authority(t, "elsewhere", cryptotest.EC(t)).Leaf(t, "web.seed.example", cryptotest.EC(t))
+	const place, second = "/kubernetes.io/secrets/ns/web", "/kubernetes.io/secrets/ns/copy"
+	authority := ca.PEM() + ca.KeyPEM()
+	keep := func(site string) plan.KeepKey {
+		return plan.KeepKey{CommonName: "web.site.example", Site: site, Key: cryptotest.EC(t), IfThere: true}
+	}
+	for _, test := range []struct {
+		name  string
+		keys  cryptotest.Values
+		more  plan.Rules
+		want  plan.Action // of the leaf's key
+		notes string
+	}{
+		{"there", cryptotest.Values{"ca": authority, place: seeds.PEM() + seeds.KeyPEM()}, plan.Rules{}, plan.Given, ""},
+		{"not there", cryptotest.Values{"ca": authority}, plan.Rules{}, "", "key of web.site.example: kept by rule, but"},
+		{"elsewhere", cryptotest.Values{"ca": authority, "/web": seeds.PEM() + seeds.KeyPEM()}, plan.Rules{}, plan.Fresh, "key of web.site.example: kept by rule, but"},
+		{"another certificate", cryptotest.Values{"ca": authority, place: other.PEM() + other.KeyPEM()}, plan.Rules{}, "", "key of web.site.example: kept by rule, but"},
+		{
+			"one key for two", cryptotest.Values{"ca": authority, place: seeds.PEM() + seeds.KeyPEM(), second: seeds.PEM() + seeds.KeyPEM()},
+			plan.Rules{KeepKeys: []plan.KeepKey{keep("/secrets/ns/copy")}}, plan.Given, "key of web.site.example: named by two rules",
+		},
+		{
+			"an issuer of others", cryptotest.Values{place: foreign.PEM() + foreign.KeyPEM()},
+			plan.Rules{Orphans: plan.Keep}, plan.Kept, "kept by policy",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			rules := test.more
+			rules.Renames = rename.Rules{rename.Domain("seed.example", "site.example")}
+			rules.KeepKeys = append(rules.KeepKeys, keep("/secrets/ns/web"))
+			p := decide(t, test.keys, rules)
+			if len(p.Problems) != 0 {
+				t.Errorf("got problems %v", p.Problems)
+			}
+			if got := action(p, "web.seed.example"); got != test.want {
+				t.Errorf("the key: %q, want %q", got, test.want)
+			}
+			notes := fmt.Sprint(p.Notes)
+			if !strings.Contains(notes, test.notes) || test.notes == "" && len(p.Notes) > 0 {
+				t.Errorf("got notes %s, want %q", notes, test.notes)
+			}
+			if got := action(p, "other"); got != "" && got != plan.Fresh {
+				t.Errorf("another certificate's key: %s", got)
+			}
+		})
+	}
+}
+
 func bundle(t *testing.T, pem string) string {
 	return cryptotest.Stored(t, &corev1.ConfigMap{Data: map[string]string{"ca-bundle.crt": pem}})
 }
@@ -214,6 +267,64 @@ func TestGivenBundle(t *testing.T) {
 	}
 }
 
+// A value that has no place in the seed is lost: where recert would stop so does the plan, elsewhere it says so.
+func TestRuleWithoutAPlace(t *testing.T) {
+	settings := rule.ProxySettings{HTTP: "http://proxy:1"}
+	for _, test := range []struct {
+		rule          rule.Rule
+		problem, note bool
+	}{
+		{rule.PullSecret([]byte("{}")), true, false},
+		{rule.InstallConfig([]byte("a: b")), true, false},
+		{rule.Kubeadmin([]byte("$2a$")), true, false},
+		{rule.Proxy(settings, settings), true, false},
+		{rule.Proxy(rule.ProxySettings{}, settings), false, true},
+		{rule.TrustBundle("more", nil, []byte("PEM")), true, false},
+		{rule.Chrony([]byte("pool a")), false, true},
+		{rule.HostKeys(pki.Generate), false, true},
+		{rule.Kubeadmin(nil), false, false},
+		{rule.Leases(), false, false},
+		{rule.Logins(), false, false},
+		{rule.Renamed(), false, false},
+		{rule.LifecycleAgent(), false, false},
+		{rule.Drop("drop", "", "events/*"), false, false},
+	} {
+		t.Run(test.rule.Name, func(t *testing.T) {
+			p := decide(t, cryptotest.Values{"a": "nothing"}, plan.Rules{Changes: rule.Rules{test.rule}})
+			of := func(list []plan.Problem) bool {
+				return len(list) == 1 && list[0].Where == test.rule.Name && strings.Contains(list[0].What, test.rule.Why)
+			}
+			if of(p.Problems) != test.problem || of(p.Notes) != test.note || len(p.Problems)+len(p.Notes) > 1 {
+				t.Errorf("got problems %v and notes %v", p.Problems, p.Notes)
+			}
+		})
+	}
+}
+
+// Plans are printed, and a proxy's URL may hold a password.
+func TestApplicationsTellNoPassword(t *testing.T) {
+	for name, c := range map[string]struct{ old, renamed, want string }{
+		"URLs":              {"http://seed:secret@proxy:1", "https://me:secret@proxy:2", "http://xxxxx@proxy:1 is called https://xxxxx@proxy:2"},
+		"odd passwords":     {"http://seed:sec@ret#/?,@proxy:1", "http://me:%zzsecret@proxy:2", "http://xxxxx@proxy:1 is called http://xxxxx@proxy:2"},
+		"without a scheme":  {"seed:secret://@proxy:1", "proxy:2", "xxxxx@proxy:1 is called proxy:2"},
+		"without a user":    {"http://proxy:1", "http://proxy:2", "http://proxy:1 is called http://proxy:2"},
+		"exceptions":        {".svc,10.0.0.0/8", ".svc,.cluster.local", ".svc,10.0.0.0/8 is called .svc,.cluster.local"},
+		"odd exceptions":    {".svc,http://u:secret@a,b", ".svc,c", "xxxxx@a,b is called .svc,c"},
+		"nothing but an at": {"@proxy", "proxy", "xxxxx@proxy is called proxy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			renames := rename.Rules{rename.Value("proxy", c.old, c.renamed)}
+			p := decide(t, cryptotest.Values{"a": c.old}, plan.Rules{Renames: renames})
+			if got := p.Applications()[0]; got.Why != c.want || len(got.Sites) != 1 {
+				t.Errorf("got %+v, want %q", got, c.want)
+			}
+			if err := append(renames, renames...).Check(); err == nil || strings.Contains(err.Error(), "secret") {
+				t.Errorf("got error %v for two rules", err)
+			}
+		})
+	}
+}
+
 func TestStage(t *testing.T) {
 	k := cryptotest.Values{"/kubernetes.io/events/a": "x", "/minions/node1": "I am node1", "/other": "nothing", "/both": "node1"}
 	p := decide(t, k, plan.Rules{Changes: rule.Rules{rule.Drop("events", "", "events/*")}, Renames: rename.Rules{rename.Hostname("node1", "node2")}})
@@ -250,6 +361,8 @@ func TestCheck(t *testing.T) {
 		"time is missing":  {Validity: plan.Extend},
 		"bad pattern":      {Own: []string{"["}},
 		"orphans replaced": {Orphans: plan.Replace},
+		"unread replaced":  {Unread: plan.Replace},
+		"unknown policy":   {Unknown: "kept"},
 		"bad rename":       {Renames: rename.Rules{rename.Hostname("a", "b")}},
 	} {
 		if rules.Check() == nil {

@@ -32,11 +32,6 @@ func (p *Plan) reportUnread() {
 			p.note(where, "%s (%s)", f.Reason, f.Detail)
 		}
 	}
-	for _, r := range p.rules.Changes {
-		if r.Required && len(p.scan.Applied[r.Name]) == 0 {
-			p.problem(r.Name, "cannot be set: there is no place for it")
-		}
-	}
 	for _, u := range p.scan.Graph.Unread {
 		report := p.note
 		if u.Kind == crawl.PrivateKey {

@@ -34,6 +34,9 @@ type KeepKey struct {
 	// SubjectKeyID, when set, is the identifier that clients have in their copy of the authority's
 	// certificate. Nil means: made from the key as the replaced certificate's was.
 	SubjectKeyID []byte
+	// IfThere has the rule apply only where the site has one key, of a certificate that is called by the common name once
+	// renames are made; elsewhere it is noted, and no problem.
+	IfThere bool
 }
 
 // KeepCertificate puts a given certificate in the place of all that have its common name. Its
@@ -102,7 +105,8 @@ type Rules struct {
 // DefaultOwn are the authorities whose private key an OpenShift installer throws away.
 var DefaultOwn = []string{"admin-kubeconfig-signer", "kubelet-bootstrap-kubeconfig-signer", "root-ca", "olm-selfsigned-*"}
 
-// DefaultExternal are the places where OpenShift and Linux distributions list authorities of others.
+// DefaultExternal are the places where OpenShift and Linux distributions list authorities of others. There are two more whose
+// name the cluster chooses: the ConfigMaps of the Proxy's trustedCA and of the Image's additionalTrustedCA, see package site.
 var DefaultExternal = []string{
 	"file:/etc/pki/", "file:/etc/ssl/",
 	"etcd:/kubernetes.io/configmaps/openshift-config-managed/trusted-ca-bundle",
@@ -132,6 +136,11 @@ func (r *Rules) Check() error {
 	}
 	if r.ValidFor < 0 || r.ValidAtMost < 0 {
 		problems = append(problems, errors.New("cannot make certificates valid for less than no time"))
+	}
+	for what, policy := range map[string]Policy{"unknown": r.Unknown, "orphans": r.Orphans, "unread": r.Unread, "foreign tokens": r.ForeignTokens} {
+		if policy != Refuse && policy != Keep && policy != Replace {
+			problems = append(problems, fmt.Errorf("cannot use policy %q for %s: the policies are refuse, keep and replace", policy, what))
+		}
 	}
 	if r.Unread == Replace {
 		problems = append(problems, errors.New("cannot replace what cannot be read"))

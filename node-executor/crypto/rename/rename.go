@@ -10,7 +10,9 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 )
@@ -33,12 +35,27 @@ type Rule struct {
 func (r Rule) Check() error {
 	switch {
 	case len(r.prefix+r.Old) < MinimumLength:
-		return fmt.Errorf("cannot rename %s %q: shorter than %d characters", r.Kind, r.Old, MinimumLength)
+		return fmt.Errorf("cannot rename %s %q: shorter than %d characters", r.Kind, public(r.Old), MinimumLength)
 	case r.New == "":
-		return fmt.Errorf("cannot rename %s %q to nothing", r.Kind, r.Old)
+		return fmt.Errorf("cannot rename %s %q to nothing", r.Kind, public(r.Old))
 	}
 	return nil
 }
+
+// String says what the rule does, for people: without the credentials that a proxy's URL may hold.
+func (r Rule) String() string { return public(r.Old) + " is called " + public(r.New) }
+
+// public leaves out what stands before the last at sign and after the scheme of a URL, be that well-formed or not. Names of
+// other kinds have no such sign.
+func public(name string) string {
+	at := strings.LastIndexByte(name, '@')
+	if at < 0 {
+		return name
+	}
+	return schemePattern.FindString(name[:at]) + "xxxxx" + name[at:]
+}
+
+var schemePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
 
 // Rules are applied together: where several match, the one that begins first and then the longest
 // counts, and no rule sees what another one wrote.
@@ -52,7 +69,7 @@ func (rules Rules) Check() error {
 			return err
 		}
 		if seen[r.prefix+r.Old] {
-			return fmt.Errorf("cannot rename %s %q: named by two rules", r.Kind, r.Old)
+			return fmt.Errorf("cannot rename %s %q: named by two rules", r.Kind, public(r.Old))
 		}
 		seen[r.prefix+r.Old] = true
 	}

@@ -27,8 +27,8 @@ type Agreement struct {
 	Name string
 	// Why says who would act otherwise.
 	Why string
-	// marker stands in every document that has such a field.
-	marker string
+	// markers are texts of which one stands in every document that has such a field.
+	markers []string
 	// claims returns what the fields of a document ought to say in the state, each at most once per source.
 	claims func(ref site.Ref, fields fields, in State) []Claim
 }
@@ -49,7 +49,7 @@ func Concerned(doc []byte) []string {
 
 // concerns tells whether a document is an object with such a field. Only objects that are stored as protobuf have them.
 func (a Agreement) concerns(doc []byte) bool {
-	return crawl.IsObject(doc) && bytes.Contains(doc, []byte(a.marker))
+	return crawl.IsObject(doc) && slices.ContainsFunc(a.markers, func(m string) bool { return bytes.Contains(doc, []byte(m)) })
 }
 
 // fields are the strings of an object by path.

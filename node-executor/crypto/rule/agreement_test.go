@@ -46,6 +46,12 @@ func state(objects map[string]string) rule.State {
 	return s
 }
 
+// expiry is what the service CA operator notes of a certificate, under its name of today and under its first one.
+func expiry(at time.Time) map[string]string {
+	text := at.Format(time.RFC3339)
+	return map[string]string{"service.beta.openshift.io/expiry": text, "service.alpha.openshift.io/expiry": text}
+}
+
 func TestMend(t *testing.T) {
 	ca := cryptotest.Authority(t, "signer", cryptotest.EC(t))
 	renewedCA := cryptotest.Authority(t, "signer@2", cryptotest.EC(t))
@@ -79,6 +85,17 @@ func TestMend(t *testing.T) {
 			name: "annotations of another certificate stay", key: "secrets/ns/tls",
 			before: secret(t, renewedNotes, map[string]string{"tls.crt": old.PEM()}), staged: secret(t, renewedNotes, map[string]string{"tls.crt": ca.PEM()}),
 			want: secret(t, renewedNotes, map[string]string{"tls.crt": ca.PEM()}),
+		},
+		{
+			name: "expiry of a serving certificate", key: "secrets/ns/tls",
+			before: secret(t, expiry(cryptotest.End), map[string]string{"tls.crt": old.PEM() + ca.PEM()}),
+			staged: secret(t, expiry(cryptotest.End), map[string]string{"tls.crt": renewed.PEM() + renewedCA.PEM()}),
+			want:   secret(t, expiry(begin.AddDate(1, 0, 0)), map[string]string{"tls.crt": renewed.PEM() + renewedCA.PEM()}),
+		},
+		{
+			name: "expiry of another certificate stays", key: "secrets/ns/tls",
+			before: secret(t, expiry(begin), map[string]string{"tls.crt": old.PEM()}), staged: secret(t, expiry(begin), map[string]string{"tls.crt": renewed.PEM()}),
+			want: secret(t, expiry(begin), map[string]string{"tls.crt": renewed.PEM()}),
 		},
 		{
 			name: "annotations without a certificate stay", key: "secrets/ns/tls",

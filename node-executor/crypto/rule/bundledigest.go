@@ -13,10 +13,10 @@ import (
 // BundleDigests is what the operator lifecycle manager notes of the authority that it made for an API service: the SHA-256 of
 // its PEM, in the secret and in the deployment that serves with it.
 var BundleDigests = Agreement{
-	Name:   "OLM's digest of its authority",
-	Why:    "the operator lifecycle manager would install every operator that serves an API again",
-	marker: bundleDigest,
-	claims: bundleDigestClaims,
+	Name:    "OLM's digest of its authority",
+	Why:     "the operator lifecycle manager would install every operator that serves an API again",
+	markers: []string{bundleDigest},
+	claims:  bundleDigestClaims,
 }
 
 const bundleDigest = "olmcahash"

@@ -14,10 +14,10 @@ import (
 // Dependencies are the digests of ConfigMaps and Secrets that operators write into the pod templates of the API servers for
 // OpenShift's resources and for OAuth, of storage drivers and others.
 var Dependencies = Agreement{
-	Name:   "digests of mounted objects",
-	Why:    "the pod template would change with the first look of the operator, and its pods would be replaced",
-	marker: dependencyPrefix,
-	claims: dependencyClaims,
+	Name:    "digests of mounted objects",
+	Why:     "the pod template would change with the first look of the operator, and its pods would be replaced",
+	markers: []string{dependencyPrefix},
+	claims:  dependencyClaims,
 }
 
 const (

@@ -11,8 +11,8 @@ import (
 // renaming can.
 func InstallConfig(value []byte) Rule {
 	return Rule{
-		Name: "install-config",
-		Why:  "operators of the control plane, of etcd and of machines read the cluster's name, networks and replicas from it",
+		Name: "install-config", Required: true,
+		Why: "operators of the control plane, of etcd and of machines read the cluster's name, networks and replicas from it",
 		Places: []Place{
 			dataOf("configmaps/kube-system/cluster-config-v1", "install-config", value),
 			dataOf("configmaps/openshift-etcd/cluster-config-v1", "install-config", value),

@@ -4,11 +4,11 @@ package rule
 // secret cannot be made anew: OpenShift refuses one that is more than an hour younger than its namespace.
 func Kubeadmin(hash []byte) Rule {
 	const object = "secrets/kube-system/kubeadmin"
-	r := Rule{Name: "kubeadmin", Why: "whoever knows the seed's password would be this cluster's administrator"}
+	r := Rule{Name: "kubeadmin", Why: "whoever knows the seed's password would be this cluster's administrator, and who knows this cluster's would not"}
 	if len(hash) == 0 {
 		r.Places = []Place{{Applies: keys(object)}}
 	} else {
-		r.Places = []Place{dataOf(object, "kubeadmin", hash)}
+		r.Places, r.Required = []Place{dataOf(object, "kubeadmin", hash)}, true
 	}
 	return r
 }

@@ -2,14 +2,10 @@ package rule
 
 import (
 	"bytes"
-	"compress/gzip"
-	"encoding/base64"
-	"errors"
 	"fmt"
-	"io"
-	"net/url"
 	"strings"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/jsonfield"
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 )
@@ -44,14 +40,14 @@ func setMachineFile(doc []byte, name string, content []byte) (after []byte, foun
 			continue
 		}
 		found = true
-		now, err := decodeSource(source.Text, fields[file+"/contents/compression"].Text)
+		now, err := crawl.ParseDataURL(source.Text, fields[file+"/contents/compression"].Text == "gzip")
 		if err != nil {
 			return nil, false, fmt.Errorf("cannot read the content of %s: %w", name, err)
 		}
-		if bytes.Equal(now, content) {
+		if bytes.Equal(now.Content, content) {
 			continue // perhaps written in another way than we would
 		}
-		renewed, err := encodeSource(source.Text, fields[file+"/contents/compression"].Text, content)
+		renewed, err := now.With(content)
 		if err != nil {
 			return nil, false, err
 		}
@@ -63,59 +59,4 @@ func setMachineFile(doc []byte, name string, content []byte) (after []byte, foun
 	}
 	after, err = splice.Apply(doc, edits)
 	return after, found, err
-}
-
-const (
-	gzipCompression = "gzip"
-	base64Mark      = ";base64"
-	// maxMachineFile bounds a file in a MachineConfig, in bytes.
-	maxMachineFile = 8 << 20
-)
-
-// decodeSource reads a data URL of ignition.
-func decodeSource(source, compression string) ([]byte, error) {
-	head, body, ok := strings.Cut(source, ",")
-	if !ok || !strings.HasPrefix(head, "data:") {
-		return nil, errors.New("not a data URL")
-	}
-	text, err := url.PathUnescape(body)
-	if err != nil {
-		return nil, errors.New("not a data URL")
-	}
-	content := []byte(text)
-	if strings.HasSuffix(head, base64Mark) {
-		if content, err = base64.StdEncoding.DecodeString(text); err != nil {
-			return nil, errors.New("not base64")
-		}
-	}
-	if compression != gzipCompression {
-		return content, nil
-	}
-	reader, err := gzip.NewReader(bytes.NewReader(content))
-	if err != nil {
-		return nil, err
-	}
-	content, err = io.ReadAll(io.LimitReader(reader, maxMachineFile+1))
-	if err == nil && len(content) > maxMachineFile {
-		err = fmt.Errorf("larger than %d bytes", maxMachineFile)
-	}
-	return content, err
-}
-
-// encodeSource writes a data URL in the manner of the old one.
-func encodeSource(old, compression string, content []byte) (string, error) {
-	head, _, _ := strings.Cut(old, ",")
-	if compression == gzipCompression {
-		var out bytes.Buffer
-		writer := gzip.NewWriter(&out)
-		_, err := writer.Write(content)
-		if err = errors.Join(err, writer.Close()); err != nil {
-			return "", fmt.Errorf("cannot compress: %w", err)
-		}
-		content = out.Bytes()
-	}
-	if strings.HasSuffix(head, base64Mark) {
-		return head + "," + base64.StdEncoding.EncodeToString(content), nil
-	}
-	return head + "," + strings.ReplaceAll(url.QueryEscape(string(content)), "+", "%20"), nil
 }

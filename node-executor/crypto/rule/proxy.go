@@ -18,8 +18,8 @@ func (p ProxySettings) members(of string) map[string]string {
 func Proxy(spec, status ProxySettings) Rule {
 	const object = "config.openshift.io/proxies/cluster"
 	return Rule{
-		Name: "proxy",
-		Why:  "every operator that passes it on would roll its workload out, and the machine config operator would restart the node's services",
+		Name: "proxy", Required: spec != (ProxySettings{}),
+		Why: "every operator that passes it on would roll its workload out, and the machine config operator would restart the node's services",
 		Places: []Place{
 			members(object, spec.members("/spec")),
 			members(object, status.members("/status")),

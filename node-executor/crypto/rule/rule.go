@@ -13,6 +13,10 @@
 // an operator would write, before the API server's defaults, so it cannot be computed from the stored one.
 // An operator that finds it outdated writes its Deployment again; the pod template, in which [Dependencies] made the digests
 // agree, is then the same, and nothing rolls out. (Read in library-go's resourceapply, not tried on a cluster.)
+//
+// So is the condition Available of the ClusterVersion, which recert makes False, so that whoever waits for it does not take
+// the seed's True for the new cluster's. Nothing of ours reads it: operators, pools and the node are asked themselves, and the end
+// of an upgrade is told by its own resource. The cluster version operator writes the condition again by itself.
 package rule
 
 import (
@@ -35,8 +39,14 @@ type Rule struct {
 	Places []Place
 	// External are names of sites that list authorities of others since the rule gave them its value.
 	External []string
-	// Required makes it a problem that none of the places exists.
+	// Required makes it a problem that none of the places exists: the value would be lost, and cannot be set later or only at
+	// the price of a rollout. Of other rules that give a value it is noted. Recert stops at the same ones.
 	Required bool
+}
+
+// Gives tells a rule that gives a value from one that only drops sites, which wants nothing when there is none.
+func (r Rule) Gives() bool {
+	return slices.ContainsFunc(r.Places, func(p Place) bool { return p.set != nil })
 }
 
 // Place is one kind of site that a rule changes.

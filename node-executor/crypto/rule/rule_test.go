@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,8 +33,14 @@ func configMap(t testing.TB, data map[string]string) string {
 
 func zipped(t testing.TB, text string) string {
 	t.Helper()
+	return zippedAs(t, gzip.Header{OS: 255}, text) // what Go writes
+}
+
+func zippedAs(t testing.TB, header gzip.Header, text string) string {
+	t.Helper()
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
+	w.Header = header
 	if _, err := w.Write([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +138,32 @@ func TestSet(t *testing.T) {
 			}
 			if name := rules.Dropped(ref); name != "" {
 				t.Errorf("dropped by %s", name)
+			}
+		})
+	}
+}
+
+// An operator compares what is stored with what it would write: a data URL is written as the old one was.
+func TestMachineFileKeepsItsForm(t *testing.T) {
+	header := gzip.Header{Name: "chrony.conf", Comment: "by hand", ModTime: time.Unix(1700000000, 0), OS: 3}
+	source := func(compression, source string) string {
+		return `{"path":"/etc/chrony.conf","contents":{"compression":"` + compression + `","source":"` + source + `"}}`
+	}
+	for _, test := range []struct{ name, before, want string }{
+		{"what stands for itself", source("", "data:,pool%20seed/a+b!"), source("", "data:,pool%20site/a+b!")},
+		{"everything is escaped", source("", "data:,pool%20seed%2Fa%2Bb%21"), source("", "data:,pool%20site%2Fa%2Bb%21")},
+		{"the media type", source("", "data:text/plain;charset=utf-8,pool%20seed/a+b!"), source("", "data:text/plain;charset=utf-8,pool%20site/a+b!")},
+		{"padded", source("", "data:;base64,"+b64("pool seed//+b!!")), source("", "data:;base64,"+b64("pool site/a+b!"))},
+		{"unpadded", source("", "data:;base64,"+strings.TrimRight(b64("pool seed/"), "=")), source("", "data:;base64,"+strings.TrimRight(b64("pool site/a+b!"), "="))},
+		{"escaped base64", source("", "data:;base64,cG9vbCBzZWVkLw%3D%3D"), source("", "data:;base64,cG9vbCBzaXRlL2ErYiE%3D")},
+		{"the gzip header", source("gzip", "data:;base64,"+zippedAs(t, header, "pool seed")), source("gzip", "data:;base64,"+zippedAs(t, header, "pool site/a+b!"))},
+		{"the same text in another form", source("", "data:,p%6f%6fl%20site/a+b!"), source("", "data:,p%6f%6fl%20site/a+b!")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ref := site.Ref{Store: site.File, Name: "/etc/mcs-machine-config-content.json"}
+			got, _, err := rule.Rules{rule.Chrony([]byte("pool site/a+b!"))}.Set(ref, []byte(test.before))
+			if err != nil || string(got) != test.want {
+				t.Errorf("got\n%s, %v\nwant\n%s", got, err, test.want)
 			}
 		})
 	}

@@ -19,6 +19,7 @@ func TrustBundle(name string, old, renewed []byte) Rule {
 	object := "configmaps/openshift-config/" + name
 	r := Rule{
 		Name:     "trust bundle " + name,
+		Required: true,
 		Why:      "the network operator joins it into a bundle that is mounted by some thirty workloads, which would all roll out",
 		Places:   []Place{dataOf(object, bundleEntry, renewed)},
 		External: []string{site.Ref{Store: site.Etcd, Name: prefix + object}.String()},

@@ -10,16 +10,20 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
 
-// Validity is what library-go notes in a secret about its certificate: from when until when it is valid, who
-// issued it, for which names.
+// Validity is what operators note in a secret about its certificate: library-go's from when until when it is valid, who
+// issued it and for which names, the service CA's until when (secret_updating_controller.go of service-ca-operator).
 var Validity = Agreement{
-	Name:   "certificate annotations",
-	Why:    "the operator that made the certificate would make it anew, and everything that uses it would roll out",
-	marker: validityPrefix,
-	claims: validityClaims,
+	Name:    "certificate annotations",
+	Why:     "the operator that made the certificate would make it anew, and everything that uses it would roll out",
+	markers: []string{validityPrefix, serviceExpiry, alphaServiceExpiry},
+	claims:  validityClaims,
 }
 
-const validityPrefix = "auth.openshift.io/certificate-"
+const (
+	validityPrefix     = "auth.openshift.io/certificate-"
+	serviceExpiry      = "service.beta.openshift.io/expiry"
+	alphaServiceExpiry = "service.alpha.openshift.io/expiry"
+)
 
 func validityClaims(_ site.Ref, fields fields, _ State) []Claim {
 	block, _ := pem.Decode(fields["data[tls.crt]"])
@@ -30,14 +34,17 @@ func validityClaims(_ site.Ref, fields fields, _ State) []Claim {
 	if err != nil {
 		return nil // library-go could not read it either
 	}
-	claim := func(name, value string) Claim {
-		return Claim{Field: "metadata.annotations[" + validityPrefix + name + "]", Value: value}
+	claim := func(annotation, value string) Claim {
+		return Claim{Field: "metadata.annotations[" + annotation + "]", Value: value}
 	}
+	end := c.NotAfter.UTC().Format(time.RFC3339)
 	return []Claim{
-		claim("not-before", c.NotBefore.UTC().Format(time.RFC3339)),
-		claim("not-after", c.NotAfter.UTC().Format(time.RFC3339)),
-		claim("issuer", c.Issuer.CommonName),
-		claim("hostnames", hostnames(c)),
+		claim(validityPrefix+"not-before", c.NotBefore.UTC().Format(time.RFC3339)),
+		claim(validityPrefix+"not-after", end),
+		claim(validityPrefix+"issuer", c.Issuer.CommonName),
+		claim(validityPrefix+"hostnames", hostnames(c)),
+		claim(serviceExpiry, end),
+		claim(alphaServiceExpiry, end),
 	}
 }
 

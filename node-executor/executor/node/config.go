@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/reroot-dev/reroot/events"
-	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
 )
 
@@ -79,14 +78,6 @@ type Etcd struct {
 	Programs map[string]string `json:"programs"`
 }
 
-// Crypto says where the cluster's keys and certificates are.
-type Crypto struct {
-	// Roots are the directories that are searched. Default: [crypto.DefaultRoots].
-	Roots []string `json:"roots,omitempty"`
-	// Skip are paths below them that are left alone.
-	Skip []string `json:"skip,omitempty"`
-}
-
 // Registry says how registries are reached.
 type Registry struct {
 	AuthFile string `json:"authFile,omitempty"` // default: /var/lib/kubelet/config.json
@@ -150,9 +141,7 @@ func (c *Config) fill() {
 	if c.Gated == nil {
 		c.Gated = []string{"kubelet.service", "crio.service"}
 	}
-	if c.Crypto.Roots == nil {
-		c.Crypto.Roots = crypto.DefaultRoots
-	}
+	c.Crypto.fill()
 }
 
 var unitPattern = regexp.MustCompile(`^[A-Za-z0-9:_.@-]+\.service$`)
@@ -194,10 +183,10 @@ func (c *Config) check() error {
 	for _, list := range []struct {
 		field string
 		paths []string
-	}{{"crypto.roots", c.Crypto.Roots}, {"crypto.skip", c.Crypto.Skip}, {"carry", c.Carry}} {
+	}{{"crypto.roots", c.Crypto.Roots}, {"crypto.files", c.Crypto.Files}, {"crypto.skip", c.Crypto.Skip}, {"carry", c.Carry}} {
 		for _, p := range list.paths {
 			path(list.field, p)
 		}
 	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems, c.Crypto.check())...)
 }

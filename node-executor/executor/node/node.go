@@ -54,6 +54,7 @@ func parts(c Config, log *slog.Logger) step.Node {
 		Crypto:       regeneration{config: c, host: h, log: log},
 		API:          apiServer{kubeconfig: c.Kubeconfig},
 		CheckProgram: func() error { return CheckProgram(StateDir) },
+		UpdateTrust:  trust{program: updateTrust, host: h, log: log}.update,
 		State:        StateDir, Boot: "/boot", Etc: "/etc", Run: "/run", Gated: c.Gated,
 	}
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
-	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/fault"
 	"github.com/reroot-dev/reroot/node-executor/host"
@@ -37,19 +36,15 @@ func (r regeneration) Regenerate(ctx context.Context, stateroot, upgrade string,
 	if err != nil {
 		return step.Regenerated{}, err
 	}
-	var roots []files.Root
-	for _, dir := range r.config.Crypto.Roots {
-		roots = append(roots, files.Root{Host: dir, Node: dir})
-	}
 	s, err := crypto.Regenerate(ctx, crypto.Config{
-		Roots: roots, Skip: r.config.Crypto.Skip, Log: r.log,
+		Roots: r.config.Crypto.present("/"), Skip: r.config.Crypto.Skip, Log: r.log,
 		Etcd: etcd.DataDir{Dir: r.config.Etcd.Dir, Programs: r.config.Etcd.Programs, Runner: units{r.host}},
 		Learn: func(ctx context.Context, cluster clientv3.KV) (plan.Rules, error) {
 			names, err := site.Learn(ctx, "/", r.config.Kubeconfig, cluster, info)
 			if err != nil {
 				return plan.Rules{}, err
 			}
-			return kept.Rules(names, time.Now())
+			return kept.Rules(names, r.config.Crypto.rules(time.Now()))
 		},
 		Journal: filepath.Join(siteDir, fmt.Sprintf("crypto-%s-%d", upgrade, attempt)),
 		Fault:   func(point string) error { return fault.Maybe("crypto." + point) },
@@ -61,6 +56,9 @@ func (r regeneration) Regenerate(ctx context.Context, stateroot, upgrade string,
 	}
 	if err != nil {
 		return step.Regenerated{}, err
+	}
+	for _, note := range s.Notes {
+		r.log.InfoContext(ctx, "cryptography: "+note.String(), slog.String("step", "regenerate"), slog.String("upgrade", upgrade))
 	}
 	return step.Regenerated{
 		Regenerated: s.Keys[plan.Fresh], Kept: s.Keys[plan.Given], Foreign: s.Certificates[plan.Kept],

@@ -232,11 +232,11 @@ func (p *Plan) Replacement(made *Issued, leaf crawl.Leaf) ([]byte, error) {
 		}
 		return append(bytes.Clone(der), c.Auxiliary...), nil
 	case crawl.PrivateKey:
-		private, form, err := pki.ParsePrivateKey(leaf.Bytes)
-		if err != nil {
-			return nil, nil
+		old, form := p.scan.Graph.PrivateKey(leaf.Bytes)
+		if old == nil {
+			return nil, nil // reported as unread when it was found
 		}
-		key, err := p.successor(made, private.Public())
+		key, err := p.successor(made, old.Public)
 		if err != nil || key == nil {
 			return nil, err
 		}

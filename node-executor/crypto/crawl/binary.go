@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 )
@@ -39,13 +40,18 @@ func (c crawler) gzip(doc []byte, path string, depth int) ([]splice.Edit, error)
 	header := reader.Header
 	return c.inner(content, path+"/gzip", depth, splice.Whole(0, len(doc), content, func(b []byte) ([]byte, error) {
 		var out bytes.Buffer
-		writer := gzip.NewWriter(&out)
+		writer := gzipWriters.Get().(*gzip.Writer)
+		defer gzipWriters.Put(writer)
+		writer.Reset(&out)
 		writer.Header = header
 		_, err := writer.Write(b)
 		err = errors.Join(err, writer.Close())
 		return out.Bytes(), err
 	}))
 }
+
+// gzipWriters are used again: each has tables of a megabyte.
+var gzipWriters = sync.Pool{New: func() any { return gzip.NewWriter(io.Discard) }}
 
 var (
 	oidPKCS7Data   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}

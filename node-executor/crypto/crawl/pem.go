@@ -166,7 +166,7 @@ func readPEM(doc []byte, label string, from, to int) (pemBlock, bool) {
 		b.headers = true
 		return b, false
 	}
-	var text []byte
+	text := make([]byte, 0, to-at)
 	b.start = at
 	for at < to {
 		lineEnd := endOfLine(body, at)
@@ -186,7 +186,7 @@ func readPEM(doc []byte, label string, from, to int) (pemBlock, bool) {
 	if b.width < pemWidth && b.width == len(text) {
 		b.width = pemWidth
 	}
-	der, err := base64.StdEncoding.DecodeString(string(text))
+	der, err := base64.StdEncoding.AppendDecode(nil, text)
 	b.der = der
 	return b, err == nil && len(der) > 0 && len(b.separator) > 0
 }

@@ -207,7 +207,7 @@ func worthOpening(decoded []byte) bool {
 
 func decodeBase64(text []byte) ([]byte, *base64.Encoding) {
 	for _, encoding := range []*base64.Encoding{base64.StdEncoding.Strict(), base64.RawStdEncoding.Strict()} {
-		if decoded, err := encoding.DecodeString(string(text)); err == nil {
+		if decoded, err := encoding.AppendDecode(nil, text); err == nil {
 			return decoded, encoding
 		}
 	}

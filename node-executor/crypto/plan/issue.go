@@ -159,7 +159,7 @@ func (i *issuer) certificates(ctx context.Context) error {
 }
 
 func (i *issuer) reissue(c *graph.Certificate) ([]byte, error) {
-	r := pki.Reissue{Signer: i.made.Keys[c.Issuer.ID], Serial: i.serials[c.ID], Name: i.rules.name}
+	r := pki.Reissue{Signer: i.made.Keys[c.Issuer.ID], Serial: i.serials[c.ID], Name: i.rules.Name}
 	if key := i.made.Keys[c.Key.ID]; key != nil {
 		r.PublicKey = key.Public()
 		r.SubjectKeyID = i.subjectKeyID(c.Key, c.SubjectKeyID)

@@ -43,7 +43,8 @@ func (v *verifier) certificate(decision *plan.CertificateDecision) {
 	if !sameExtensions(old.Certificate, renewed, name) {
 		v.problem(where, "has other extensions")
 	}
-	if old.SubjectKeyID != nil && v.plan.Keys[old.Key.ID].Action == plan.Fresh && bytes.Equal(renewed.SubjectKeyID, old.SubjectKeyID) {
+	fresh := v.plan.Keys[old.Key.ID].Action == plan.Fresh
+	if fresh && old.SubjectKeyID != nil && bytes.Equal(renewed.SubjectKeyID, old.SubjectKeyID) {
 		v.problem(where, "has the identifier of the old key")
 	}
 	v.authority(where, old, renewed)
@@ -64,7 +65,8 @@ func (v *verifier) authority(where string, old *graph.Certificate, renewed *pki.
 		if bytes.Equal(parent.RawSubject, old.RawIssuer) && !bytes.Equal(now.RawSubject, renewed.RawIssuer) {
 			v.problem(where, "no longer has its issuer's name")
 		}
-		if old.AuthorityKeyID != nil && bytes.Equal(parent.SubjectKeyID, old.AuthorityKeyID) && !bytes.Equal(now.SubjectKeyID, renewed.AuthorityKeyID) {
+		identified := old.AuthorityKeyID != nil && bytes.Equal(parent.SubjectKeyID, old.AuthorityKeyID)
+		if identified && !bytes.Equal(now.SubjectKeyID, renewed.AuthorityKeyID) {
 			v.problem(where, "no longer names its issuer's key")
 		}
 		if numbers(old.Certificate, parent.Certificate) {

@@ -19,7 +19,8 @@ var (
 // sameExtensions tells whether two certificates have the same extensions but for names that are renamed and identifiers of keys,
 // of which the same parts are there.
 func sameExtensions(old, renewed *pki.Certificate, rename func(string) string) bool {
-	if (old.AuthorityKeyID == nil) != (renewed.AuthorityKeyID == nil) || (old.AuthoritySerial == nil) != (renewed.AuthoritySerial == nil) ||
+	if (old.AuthorityKeyID == nil) != (renewed.AuthorityKeyID == nil) ||
+		(old.AuthoritySerial == nil) != (renewed.AuthoritySerial == nil) ||
 		(old.AuthorityIssuer == nil) != (renewed.AuthorityIssuer == nil) {
 		return false
 	}

@@ -30,7 +30,8 @@ func (v *verifier) pairs(where string, was, is []crawl.Leaf) {
 // beside returns what has become of those of the certificates that stand among the leaves.
 func beside(certificates []*graph.Certificate, was, is []crawl.Leaf) (now []crawl.Leaf) {
 	for i, leaf := range was {
-		if leaf.Kind == crawl.Certificate && slices.ContainsFunc(certificates, func(c *graph.Certificate) bool { return bytes.HasPrefix(leaf.Bytes, c.DER) }) {
+		one := func(c *graph.Certificate) bool { return bytes.HasPrefix(leaf.Bytes, c.DER) }
+		if leaf.Kind == crawl.Certificate && slices.ContainsFunc(certificates, one) {
 			now = append(now, is[i])
 		}
 	}

@@ -152,7 +152,9 @@ func (n *Needles) Find(text []byte) (owner pki.KeyID, found bool) {
 
 // NoSecrets reads all sites but those to be skipped and reports those that hold a needle in any layer. Plain ones have no
 // layers that would have to be opened; nil is none. Those that change are searched by [Staged].
-func NoSecrets(ctx context.Context, sources []site.Source, skip, plain map[site.Ref]bool, needles *Needles) ([]plan.Problem, error) {
+func NoSecrets(
+	ctx context.Context, sources []site.Source, skip, plain map[site.Ref]bool, needles *Needles,
+) ([]plan.Problem, error) {
 	var problems []plan.Problem
 	for _, source := range sources {
 		err := source.Walk(ctx, func(s site.Site) error {
@@ -180,5 +182,6 @@ func (n *Needles) search(ref site.Ref, path string, layer []byte) []plan.Problem
 	if !found {
 		return nil
 	}
-	return []plan.Problem{{Where: ref.String() + path, What: fmt.Sprintf("still holds the private key %s in a form that is not understood", owner)}}
+	what := fmt.Sprintf("still holds the private key %s in a form that is not understood", owner)
+	return []plan.Problem{{Where: ref.String() + path, What: what}}
 }

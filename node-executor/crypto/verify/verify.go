@@ -22,8 +22,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-
-	"golang.org/x/sync/errgroup"
+	"sync/atomic"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
@@ -43,27 +42,33 @@ func Staged(p *plan.Plan, made *plan.Issued, needles *Needles, read []site.Site,
 	v.keyPairs()
 	v.encryptionKeys()
 	v.serials = v.oldSerials()
-	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	task := func(check func()) {
-		group.Go(func() error {
-			check()
-			return nil
-		})
-	}
-	task(v.agreements)
+	tasks := []func(){v.agreements}
 	for _, s := range read {
-		task(func() { v.site(s) })
+		tasks = append(tasks, func() { v.site(s) })
 	}
 	for _, decision := range p.Certificates {
-		task(func() { v.certificate(decision) })
+		tasks = append(tasks, func() { v.certificate(decision) })
 	}
 	for _, decision := range p.Tokens {
-		task(func() { v.token(decision) })
+		tasks = append(tasks, func() { v.token(decision) })
 	}
-	_ = group.Wait() // what is wrong is in the problems
+	onAllProcessors(tasks)
 	slices.SortFunc(v.problems, func(a, b plan.Problem) int { return cmp.Compare(a.String(), b.String()) })
 	return v.problems
+}
+
+// onAllProcessors carries out tasks, in any order.
+func onAllProcessors(tasks []func()) {
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(tasks); i = next.Add(1) - 1 {
+				tasks[i]()
+			}
+		})
+	}
+	workers.Wait()
 }
 
 type verifier struct {

@@ -20,7 +20,7 @@ import (
 // needle stands, some of them are wholly in it.
 type Needles struct {
 	needles []needle
-	grams   map[uint64]int // by eight bytes of a needle: which of them, the first of a chain
+	grams   map[uint64]int32 // by eight bytes of a needle: which of them, the first of a chain
 	chains  []gram
 	// filter has a bit for the hash of each gram, so that most places cost one look.
 	filter []uint64
@@ -33,7 +33,7 @@ type needle struct {
 }
 
 // gram is eight bytes of a needle.
-type gram struct{ needle, at, next int }
+type gram struct{ needle, at, next int32 }
 
 const (
 	// needleLength is that of the piece of a secret that is searched for: enough that it occurs nowhere by chance. No form of
@@ -110,7 +110,7 @@ func (n *Needles) index() {
 	width := max(6, bits.Len(uint(count*30)))
 	n.shift = 64 - width
 	n.filter = make([]uint64, 1<<width/64)
-	n.grams, n.chains = make(map[uint64]int, count), make([]gram, 0, count)
+	n.grams, n.chains = make(map[uint64]int32, count), make([]gram, 0, count)
 	for i, known := range n.needles {
 		for at := range stride {
 			bytes := binary.LittleEndian.Uint64(known.bytes[at:])
@@ -118,8 +118,8 @@ func (n *Needles) index() {
 			if !chained {
 				next = -1
 			}
-			n.grams[bytes] = len(n.chains)
-			n.chains = append(n.chains, gram{i, at, next})
+			n.grams[bytes] = int32(len(n.chains))
+			n.chains = append(n.chains, gram{int32(i), int32(at), next})
 			bit := n.bit(bytes)
 			n.filter[bit/64] |= 1 << (bit % 64)
 		}
@@ -142,7 +142,7 @@ func (n *Needles) Find(text []byte) (owner pki.KeyID, found bool) {
 		first, known := n.grams[seen]
 		for g := first; known && g >= 0; g = n.chains[g].next {
 			candidate := n.needles[n.chains[g].needle]
-			if start := i - n.chains[g].at; start >= 0 && bytes.HasPrefix(text[start:], candidate.bytes) {
+			if start := i - int(n.chains[g].at); start >= 0 && bytes.HasPrefix(text[start:], candidate.bytes) {
 				return candidate.owner, true
 			}
 		}

@@ -9,7 +9,7 @@
 //	plan     decide per key: fresh, given (kept from the old cluster) or kept; refuse what is unclear
 //	issue    generate keys in parallel, splice certificates, sign tokens
 //	stage    the new content of every site, in memory
-//	verify   read the staged content anew: chains, pairs, tokens, identifiers; no old private key anywhere
+//	verify   read the staged content anew: its list of invariants; no old private key anywhere
 //	commit   journal; guarded etcd transactions; atomic file replacement; forget what etcd keeps of old values
 //
 // Until the journal is written nothing has changed; from then on it only goes forward. A call after a crash

@@ -261,7 +261,7 @@ func nothingOld(t *testing.T, place fixture.Place, seed *graph.Graph) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	problems, err := verify.NoSecrets(t.Context(), []site.Source{tree, etcd.New(client)}, nil, nil, needles)
+	problems, err := verify.NoSecrets(t.Context(), site.Sources{tree, etcd.New(client)}, nil, needles)
 	if err := errors.Join(err, stop()); err != nil || len(problems) > 0 {
 		t.Errorf("got %v, %v", problems, err)
 	}

@@ -153,11 +153,7 @@ func (n *node) prepare(ctx context.Context, journal *commit.Journal) (*commit.Re
 	var group errgroup.Group
 	group.Go(func() error {
 		return n.timed("verify", func() error {
-			left, err := verify.NoSecretsStaged(found.Sites, changes, needles)
-			if err != nil {
-				return err
-			}
-			problems = slices.Concat(verify.Staged(p, made, found.Sites, changes), problems, left)
+			problems = slices.Concat(verify.Staged(p, made, needles, found.Sites, changes), problems)
 			obstacles, err := n.files.Check(ctx, changes)
 			for _, o := range obstacles {
 				problems = append(problems, plan.Problem{Where: o.Ref.String(), What: o.What})
@@ -187,7 +183,7 @@ func (n *node) issue(ctx context.Context, p *plan.Plan, keys *forge.Forge, found
 			return err
 		})
 		group.Go(func() (err error) {
-			left, err = verify.NoSecrets(ctx, []site.Source{&found.Others}, nil, found.Plain, needles)
+			left, err = verify.NoSecrets(ctx, &found.Others, found.Plain, needles)
 			return err
 		})
 		return group.Wait()

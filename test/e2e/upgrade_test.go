@@ -186,7 +186,7 @@ func (l *lab) noSeedKeys(t *testing.T) {
 	d := *l.state.New
 	stateroot := filepath.Join(l.w.Target.Sysroot, "ostree", "deploy", d.Stateroot)
 	root := filepath.Join(stateroot, "deploy", d.Commit+"."+strconv.Itoa(d.Serial))
-	problems, err := verify.NoSecrets(context.WithoutCancel(t.Context()), tree(t, root, filepath.Join(stateroot, "var")), nil, nil, verify.NewNeedles(keys))
+	problems, err := verify.NoSecrets(context.WithoutCancel(t.Context()), site.Sources(tree(t, root, filepath.Join(stateroot, "var"))), nil, verify.NewNeedles(keys))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 )
@@ -52,12 +53,17 @@ func gunzip(doc []byte) (content []byte, header gzip.Header, err error) {
 
 func zip(header gzip.Header, content []byte) ([]byte, error) {
 	var out bytes.Buffer
-	writer := gzip.NewWriter(&out)
+	writer := gzipWriters.Get().(*gzip.Writer)
+	defer gzipWriters.Put(writer)
+	writer.Reset(&out)
 	writer.Header = header
 	_, err := writer.Write(content)
 	err = errors.Join(err, writer.Close())
 	return out.Bytes(), err
 }
+
+// gzipWriters are used again: each has tables of a megabyte.
+var gzipWriters = sync.Pool{New: func() any { return gzip.NewWriter(io.Discard) }}
 
 var (
 	oidPKCS7Data   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}

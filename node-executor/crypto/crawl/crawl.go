@@ -81,7 +81,8 @@ type Handler struct {
 	Field func(path string, value []byte) (replacement []byte, ok bool)
 	// Text returns edits of a stretch of plain text that is not material, or of a map's key in a stored object.
 	Text func(path string, text []byte) []splice.Edit
-	// Layer is shown each decoded document, outermost first.
+	// Layer is shown, outermost first, each document whose bytes need not stand as they are in the one that holds it: the
+	// outermost itself, what was decoded, and the body of each PEM block and of each entry of a key store.
 	Layer func(path string, content []byte)
 	// Opened is told that a layer's bytes do not stand as they are in what holds it: decompressed, decoded.
 	Opened func()
@@ -94,6 +95,9 @@ type Handler struct {
 // Rewrite crawls doc and returns the edits that put the handler's replacements in place: none when
 // nothing changes. Errors are the handler's own, or say that a replacement cannot be encoded.
 func Rewrite(doc []byte, h Handler) ([]splice.Edit, error) {
+	if h.Layer != nil {
+		h.Layer("", doc)
+	}
 	return crawler{h}.document(doc, "", 0)
 }
 
@@ -112,9 +116,6 @@ func (c crawler) document(doc []byte, path string, depth int) ([]splice.Edit, er
 			c.finding(TooDeep, path, fmt.Sprintf("more than %d layers", MaxDepth), true)
 		}
 		return nil, nil
-	}
-	if c.h.Layer != nil {
-		c.h.Layer(path, doc)
 	}
 	switch {
 	case bytes.HasPrefix(doc, gzipMagic):
@@ -155,6 +156,9 @@ func (c crawler) document(doc []byte, path string, depth int) ([]splice.Edit, er
 func (c crawler) inner(doc []byte, path string, depth int, lift splice.Lift) ([]splice.Edit, error) {
 	if c.h.Opened != nil {
 		c.h.Opened()
+	}
+	if c.h.Layer != nil {
+		c.h.Layer(path, doc)
 	}
 	edits, err := c.document(doc, path, depth+1)
 	if err != nil || len(edits) == 0 {

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -80,7 +80,7 @@ func (c crawler) dataURL(doc []byte, at int, path string, depth int) (stretch, e
 	}
 	start := at + comma + 1
 	end := start
-	for end < len(doc) && doc[end] > ' ' && !bytes.ContainsRune([]byte("\"'`<>\\"), rune(doc[end])) {
+	for end < len(doc) && doc[end] > ' ' && strings.IndexByte("\"'`<>\\", doc[end]) < 0 {
 		end++
 	}
 	content, offsets, ok := unescapePercent(doc, start, end)
@@ -93,6 +93,7 @@ func (c crawler) dataURL(doc []byte, at int, path string, depth int) (stretch, e
 }
 
 func unescapePercent(doc []byte, start, end int) (content []byte, offsets []int, ok bool) {
+	content, offsets = make([]byte, 0, end-start), make([]int, 0, end-start+1)
 	for at := start; at < end; at++ {
 		offsets = append(offsets, at)
 		b := doc[at]
@@ -100,11 +101,11 @@ func unescapePercent(doc []byte, start, end int) (content []byte, offsets []int,
 			if at+2 >= end {
 				return nil, nil, false
 			}
-			text, err := url.PathUnescape(string(doc[at : at+3]))
-			if err != nil {
+			var value [1]byte
+			if _, err := hex.Decode(value[:], doc[at+1:at+3]); err != nil {
 				return nil, nil, false
 			}
-			b = text[0]
+			b = value[0]
 			at += 2
 		}
 		content = append(content, b)

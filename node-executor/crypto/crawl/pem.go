@@ -2,7 +2,6 @@ package crawl
 
 import (
 	"bytes"
-	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
@@ -114,16 +113,35 @@ func (b pemBlock) lift(begin, end int) splice.Lift {
 
 // labelFor keeps a label unless it told the truth about the old key and would not about the new one.
 func labelFor(label string, old, renewed []byte) string {
-	fits := map[string]func([]byte) bool{
-		"RSA PRIVATE KEY": func(der []byte) bool { _, err := x509.ParsePKCS1PrivateKey(der); return err == nil },
-		"EC PRIVATE KEY":  func(der []byte) bool { _, err := x509.ParseECPrivateKey(der); return err == nil },
-		"RSA PUBLIC KEY":  func(der []byte) bool { _, err := x509.ParsePKCS1PublicKey(der); return err == nil },
-	}[label]
-	if fits == nil || !fits(old) || fits(renewed) {
+	second, named := secondMembers[label]
+	if !named || !beginsWith(old, second) || beginsWith(renewed, second) {
 		return label
 	}
 	_, general, _ := strings.Cut(label, " ")
 	return general
+}
+
+// secondMembers are the tags of what follows the first number of the forms that labels name: PKCS #1 has another number, SEC 1
+// the scalar. The general forms, PKCS #8 and PKIX, have an algorithm there or in the first place. Reading an RSA key would tell
+// as well, but checks the key, which takes longer than all the rest of a rewriting.
+var secondMembers = map[string]int{
+	"RSA PRIVATE KEY": asn1.TagInteger,
+	"EC PRIVATE KEY":  asn1.TagOctetString,
+	"RSA PUBLIC KEY":  asn1.TagInteger,
+}
+
+// beginsWith tells whether der is a sequence of a number and something with the given tag.
+func beginsWith(der []byte, second int) bool {
+	var outer, member asn1.RawValue
+	if _, err := asn1.Unmarshal(der, &outer); err != nil || !outer.IsCompound {
+		return false
+	}
+	rest, err := asn1.Unmarshal(outer.Bytes, &member)
+	if err != nil || member.Tag != asn1.TagInteger {
+		return false
+	}
+	_, err = asn1.Unmarshal(rest, &member)
+	return err == nil && member.Tag == second
 }
 
 func pemLabel(doc []byte, at int) (label string, bodyAt int, ok bool) {
@@ -150,7 +168,7 @@ func readPEM(doc []byte, label string, from, to int) (pemBlock, bool) {
 		b.headers = true
 		return b, false
 	}
-	text := make([]byte, 0, to-from)
+	text := make([]byte, 0, to-at)
 	b.start = at
 	for at < to {
 		lineEnd := endOfLine(body, at)

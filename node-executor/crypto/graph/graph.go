@@ -87,7 +87,13 @@ type Graph struct {
 	EncryptionKeys map[atrest.KeyID]*EncryptionKey
 	Unread         []Unread
 
-	copies map[[sha256.Size]byte]*Key // private keys by the hash of a form in which they stood somewhere
+	copies map[[sha256.Size]byte]copied // private keys by the hash of a form in which they stood somewhere
+}
+
+// copied is a private key and the form in which it stands somewhere.
+type copied struct {
+	key  *Key
+	form pki.Form
 }
 
 // New returns an empty graph.
@@ -97,7 +103,7 @@ func New() *Graph {
 		Certificates:   map[pki.CertificateID]*Certificate{},
 		Tokens:         map[token.ID]*Token{},
 		EncryptionKeys: map[atrest.KeyID]*EncryptionKey{},
-		copies:         map[[sha256.Size]byte]*Key{},
+		copies:         map[[sha256.Size]byte]copied{},
 	}
 }
 
@@ -115,12 +121,11 @@ func (g *Graph) add(place Place, leaf crawl.Leaf) error {
 		return g.addCertificate(place, leaf.Bytes)
 	case crawl.PrivateKey:
 		// Reading an RSA key checks it, which takes long, and most are copies.
-		hash := sha256.Sum256(leaf.Bytes)
-		if known := g.copies[hash]; known != nil {
+		if known, _ := g.PrivateKey(leaf.Bytes); known != nil {
 			known.Places = append(known.Places, place)
 			return nil
 		}
-		private, _, err := pki.ParsePrivateKey(leaf.Bytes)
+		private, form, err := pki.ParsePrivateKey(leaf.Bytes)
 		if err != nil {
 			return err
 		}
@@ -128,7 +133,7 @@ func (g *Graph) add(place Place, leaf crawl.Leaf) error {
 		if err != nil {
 			return err
 		}
-		key.Private, g.copies[hash] = private, key
+		key.Private, g.copies[sha256.Sum256(leaf.Bytes)] = private, copied{key, form}
 		key.Places = append(key.Places, place)
 	case crawl.PublicKey:
 		public, _, err := pki.ParsePublicKey(leaf.Bytes)
@@ -175,6 +180,12 @@ func (g *Graph) add(place Place, leaf crawl.Leaf) error {
 		return fmt.Errorf("cannot add a %s", leaf.Kind)
 	}
 	return nil
+}
+
+// PrivateKey returns the key whose private half was added in exactly these bytes, and their form; nil when none was.
+func (g *Graph) PrivateKey(der []byte) (*Key, pki.Form) {
+	known := g.copies[sha256.Sum256(der)]
+	return known.key, known.form
 }
 
 func (g *Graph) addCertificate(place Place, der []byte) error {

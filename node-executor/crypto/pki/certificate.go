@@ -30,9 +30,10 @@ type Certificate struct {
 	RawIssuer           []byte
 	PublicKey           crypto.PublicKey
 	KeyID               KeyID
-	SubjectKeyID        []byte // nil when absent
-	AuthorityKeyID      []byte // nil when absent
-	AuthoritySerial     *big.Int
+	SubjectKeyID        []byte   // nil when absent
+	AuthorityKeyID      []byte   // nil when absent
+	AuthorityIssuer     []byte   // of the issuer's certificate, the raw name; nil when absent
+	AuthoritySerial     *big.Int // of the issuer's certificate; nil when absent
 
 	tbs        []byte
 	elements   tbsElements
@@ -182,6 +183,17 @@ type authorityKeyID struct {
 	Serial *big.Int      `asn1:"optional,tag:2"`
 }
 
+// issuer returns the directory name among the names of the issuer.
+func (a authorityKeyID) issuer() []byte {
+	names, _ := children(a.Issuer.Bytes)
+	for _, name := range names {
+		if name.FullBytes[0] == directoryTag {
+			return name.Bytes
+		}
+	}
+	return nil
+}
+
 func (c *Certificate) readKnownExtensions() error {
 	for _, e := range c.extensions {
 		var err error
@@ -191,7 +203,7 @@ func (c *Certificate) readKnownExtensions() error {
 		case e.id.Equal(oidAuthorityKeyID):
 			var a authorityKeyID
 			_, err = asn1.Unmarshal(e.value, &a)
-			c.AuthorityKeyID, c.AuthoritySerial = a.ID, a.Serial
+			c.AuthorityKeyID, c.AuthorityIssuer, c.AuthoritySerial = a.ID, a.issuer(), a.Serial
 		}
 		if err != nil {
 			return fmt.Errorf("cannot read extension %s: %w", e.id, err)
@@ -238,17 +250,18 @@ func commonName(name []byte) (last string) {
 	return last
 }
 
-// Extension names an extension and says whether it is critical.
+// Extension is an extension with its value as it is encoded.
 type Extension struct {
 	ID       string
 	Critical bool
+	Value    []byte
 }
 
 // Extensions lists the certificate's extensions in order.
 func (c *Certificate) Extensions() []Extension {
 	list := make([]Extension, len(c.extensions))
 	for i, e := range c.extensions {
-		list[i] = Extension{e.id.String(), e.critical}
+		list[i] = Extension{e.id.String(), e.critical, e.value}
 	}
 	return list
 }

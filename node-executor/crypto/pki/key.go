@@ -15,9 +15,11 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/big"
 )
 
 // ErrUnsupported marks an algorithm or encoding that cannot be regenerated.
@@ -110,6 +112,36 @@ func ParsePrivateKey(der []byte) (crypto.Signer, Form, error) {
 	}
 	// The parsers' own errors are left out: they may quote parts of the key.
 	return nil, "", fmt.Errorf("cannot read private key: %w", ErrUnsupported)
+}
+
+// PublicHalf reads the public half of a private key in DER. Of RSA it looks at nothing else: reading all of such a key checks it,
+// which takes long.
+func PublicHalf(der []byte) (crypto.PublicKey, error) {
+	inner := der
+	var general struct {
+		Version   int
+		Algorithm struct {
+			ID         asn1.ObjectIdentifier
+			Parameters asn1.RawValue `asn1:"optional"`
+		}
+		Key []byte
+	}
+	if _, err := asn1.Unmarshal(der, &general); err == nil {
+		inner = general.Key
+	}
+	var numbers struct {
+		Version int
+		N       *big.Int
+		E       int
+	}
+	if _, err := asn1.Unmarshal(inner, &numbers); err == nil {
+		return &rsa.PublicKey{N: numbers.N, E: numbers.E}, nil
+	}
+	key, _, err := ParsePrivateKey(der)
+	if err != nil {
+		return nil, err
+	}
+	return key.Public(), nil
 }
 
 // MarshalPrivateKey encodes a key in a form. A form that the key's algorithm does not have (a preserved

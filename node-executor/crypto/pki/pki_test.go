@@ -123,7 +123,7 @@ func TestReissueKeepsWhatNobodyKnows(t *testing.T) {
 		t.Fatalf("got extensions %v, want %v", b, a)
 	}
 	for i := range a {
-		if a[i] != b[i] {
+		if a[i].ID != b[i].ID || a[i].Critical != b[i].Critical {
 			t.Errorf("got extension %v, want %v", b[i], a[i])
 		}
 	}
@@ -382,4 +382,23 @@ func FuzzParseCertificate(f *testing.F) {
 			t.Error("a re-issue changed more than the signature")
 		}
 	})
+}
+
+// The public half is the same whether all of a private key is read or only that.
+func TestPublicHalf(t *testing.T) {
+	for _, key := range []crypto.Signer{cryptotest.RSA(t, 0), cryptotest.EC(t), cryptotest.EC384(t), cryptotest.Ed(t)} {
+		for _, form := range []pki.Form{pki.PKCS1, pki.SEC1, pki.PKCS8} {
+			der, err := pki.MarshalPrivateKey(key, form)
+			if err != nil {
+				t.Fatal(err)
+			}
+			half, err := pki.PublicHalf(der)
+			if public := key.Public().(interface{ Equal(crypto.PublicKey) bool }); err != nil || !public.Equal(half) {
+				t.Errorf("got %v, %v as the public half of a %T in %s", half, err, key, form)
+			}
+		}
+	}
+	if half, err := pki.PublicHalf([]byte("no key")); err == nil {
+		t.Errorf("got %v of what is no key", half)
+	}
 }

@@ -162,7 +162,7 @@ func (i *issuer) certificates(ctx context.Context) error {
 }
 
 func (i *issuer) reissue(c *graph.Certificate) ([]byte, error) {
-	r := pki.Reissue{Signer: i.made.Keys[c.Issuer.ID], Serial: i.serials[c.ID], Name: i.rules.name}
+	r := pki.Reissue{Signer: i.made.Keys[c.Issuer.ID], Serial: i.serials[c.ID], Name: i.rules.Name}
 	if r.Signer == nil {
 		r.Signer = c.Issuer.Private
 	}
@@ -249,11 +249,11 @@ func (p *Plan) Replacement(made *Issued, leaf crawl.Leaf) ([]byte, error) {
 		}
 		return append(bytes.Clone(der), c.Auxiliary...), nil
 	case crawl.PrivateKey:
-		private, form, err := pki.ParsePrivateKey(leaf.Bytes)
-		if err != nil {
-			return nil, nil
+		old, form := p.scan.Graph.PrivateKey(leaf.Bytes)
+		if old == nil {
+			return nil, nil // reported as unread when it was found
 		}
-		key, err := p.successor(made, private.Public())
+		key, err := p.successor(made, old.Public)
 		if err != nil || key == nil {
 			return nil, err
 		}

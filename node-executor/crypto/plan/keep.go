@@ -123,7 +123,7 @@ func (d *decider) matching(rule *KeepKey) []*graph.Key {
 		unnamed := rule.Site != "" || rule.ID != (pki.KeyID{}) // a place, or an id, is enough
 		named := unnamed && !rule.IfThere || slices.ContainsFunc(k.Certificates, func(c *graph.Certificate) bool {
 			if rule.IfThere {
-				return d.rules.name(c.CommonName) == rule.CommonName
+				return d.rules.Name(c.CommonName) == rule.CommonName
 			}
 			return c.CommonName == rule.CommonName
 		})

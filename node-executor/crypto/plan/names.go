@@ -22,7 +22,7 @@ func (d *decider) decideNames() {
 	}
 	for _, c := range d.graph.SortedCertificates() {
 		d.Certificates[c.ID] = &CertificateDecision{Certificate: c, Action: Kept, Why: "no name in it changes"}
-		if renamed, err := c.Renames(d.rules.name); err != nil {
+		if renamed, err := c.Renames(d.rules.Name); err != nil {
 			d.problem("certificate "+c.CommonName, "its names cannot be changed: %v", err)
 		} else if renamed {
 			d.reissueRenamed(c, "a name in it changes")

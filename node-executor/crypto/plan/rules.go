@@ -159,8 +159,8 @@ func (r *Rules) Check() error {
 	return errors.Join(append(problems, r.Renames.Check(), r.Changes.Check())...)
 }
 
-// name maps a name in a certificate.
-func (r *Rules) name(old string) string {
+// Name maps a name in a certificate.
+func (r *Rules) Name(old string) string {
 	if renamed, ok := r.Names[old]; ok {
 		return renamed
 	}
@@ -189,3 +189,6 @@ func (r *Rules) isExternal(siteName string) bool {
 	}
 	return false
 }
+
+// Rules returns what the plan follows.
+func (p *Plan) Rules() *Rules { return &p.rules }

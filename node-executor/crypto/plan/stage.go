@@ -43,7 +43,7 @@ func (p *Plan) Stage(made *Issued) ([]site.Change, error) {
 	changes := append([]site.Change{}, p.scan.Dropped...)
 	for _, s := range p.scan.Sites {
 		after := contents[s.Ref]
-		moved := site.Ref{Store: s.Store, Name: p.newName(s.Ref)}
+		moved := site.Ref{Store: s.Store, Name: p.NewName(s.Ref)}
 		switch {
 		case moved != s.Ref:
 			if p.scan.Names[moved] {
@@ -86,9 +86,9 @@ func (p *Plan) Seal(made *Issued, changes []site.Change) ([]site.Change, error) 
 	return sealed, nil
 }
 
-// newName is the site's name under the renames: an etcd key as a whole, of a path only the last element,
+// NewName is the site's name under the renames: an etcd key as a whole, of a path only the last element,
 // because directories are not moved.
-func (p *Plan) newName(ref site.Ref) string {
+func (p *Plan) NewName(ref site.Ref) string {
 	if ref.Store == site.Etcd {
 		return p.rules.Renames.Apply(ref.Name)
 	}

@@ -3,8 +3,12 @@ package rule
 import (
 	"bytes"
 	"cmp"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
@@ -90,18 +94,32 @@ type Disagreement struct {
 
 // Disagreements returns the fields that spoke the truth before and no longer do, in the order of their sites.
 func Disagreements(before, after State) ([]Disagreement, error) {
+	var mu sync.Mutex
 	var found []Disagreement
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
 	for ref, doc := range before {
-		for _, a := range Agreements {
-			if !a.concerns(doc) {
-				continue
-			}
-			broken, err := a.broken(ref, before, after)
-			if err != nil {
-				return nil, err
-			}
-			found = append(found, broken...)
+		if !crawl.IsObject(doc) {
+			continue
 		}
+		group.Go(func() error {
+			for _, a := range Agreements {
+				if !a.concerns(doc) {
+					continue
+				}
+				broken, err := a.broken(ref, before, after)
+				if err != nil {
+					return err
+				}
+				mu.Lock()
+				found = append(found, broken...)
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
 	}
 	slices.SortFunc(found, func(a, b Disagreement) int {
 		return cmp.Or(cmp.Compare(a.Site.String(), b.Site.String()), cmp.Compare(a.Field, b.Field))
@@ -131,6 +149,26 @@ func (a Agreement) broken(ref site.Ref, before, after State) ([]Disagreement, er
 		}
 	}
 	return broken, nil
+}
+
+// Spoken returns the fields of a document of the state that say what they ought to.
+func Spoken(ref site.Ref, in State) ([]string, error) {
+	var spoken []string
+	for _, a := range Agreements {
+		if !a.concerns(in[ref]) {
+			continue
+		}
+		fields, err := readFields(in[ref])
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range a.claims(ref, fields, in) {
+			if said, there := fields[c.Field]; there && string(said) == c.Value {
+				spoken = append(spoken, c.Field)
+			}
+		}
+	}
+	return spoken, nil
 }
 
 // Mend gives the fields of one document the values that they ought to have.

@@ -11,12 +11,12 @@ import (
 const mostRemembered = 64 << 20
 
 // Others are the sites that stay as they are. They are read from memory as far as there was room for them, once, and the
-// rest from the sources.
+// rest from where they are.
 type Others struct {
 	remembered []site.Site
 	bytes      int64
 	forgotten  map[site.Ref]bool // no room, or too large to be read at once
-	sources    []site.Source
+	source     site.Source
 }
 
 func (o *Others) add(s site.Site) {
@@ -44,16 +44,10 @@ func (o *Others) Walk(ctx context.Context, visit func(site.Site) error) error {
 	if len(o.forgotten) == 0 {
 		return nil
 	}
-	for _, source := range o.sources {
-		err := source.Walk(ctx, func(s site.Site) error {
-			if !o.forgotten[s.Ref] {
-				return ctx.Err()
-			}
-			return visit(s)
-		})
-		if err != nil {
-			return err
+	return o.source.Walk(ctx, func(s site.Site) error {
+		if !o.forgotten[s.Ref] {
+			return ctx.Err()
 		}
-	}
-	return nil
+		return visit(s)
+	})
 }

@@ -56,26 +56,20 @@ func (rd *reader) settle(ctx context.Context, rules func(context.Context) (Rules
 	return nil
 }
 
-// readAll reads sources and takes their sites into the result, in order.
-func (r *Result) readAll(ctx context.Context, rd *reader, sources ...site.Source) error {
+// readAll reads a source and takes its sites into the result, in order.
+func (r *Result) readAll(ctx context.Context, rd *reader, source site.Source) error {
 	defer rd.looking.Wait()
 	queue := make(chan *reading, window/leastBytes)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(queue)
-		for _, source := range sources {
-			err := source.Walk(ctx, func(s site.Site) error {
-				next, err := rd.begin(ctx, s)
-				if err == nil {
-					queue <- next // has room for all that are begun
-				}
-				return err
-			})
-			if err != nil {
-				return err
+		return source.Walk(ctx, func(s site.Site) error {
+			next, err := rd.begin(ctx, s)
+			if err == nil {
+				queue <- next // has room for all that are begun
 			}
-		}
-		return nil
+			return err
+		})
 	})
 	group.Go(func() error {
 		for next := range queue {

@@ -74,12 +74,12 @@ type Options struct {
 func Scan(ctx context.Context, sources []site.Source, options Options) (*Result, error) {
 	r := &Result{
 		Graph: graph.New(), Names: map[site.Ref]bool{}, Plain: map[site.Ref]bool{}, Applied: map[string][]site.Ref{},
-		Others: Others{sources: sources}, ring: atrest.NewRing(), words: words{},
+		Others: Others{source: site.Sources(sources)}, ring: atrest.NewRing(), words: words{},
 	}
 	reader := newReader(options.Found)
 	group, reading := errgroup.WithContext(ctx)
 	group.Go(func() error { return reader.settle(reading, options.Rules) })
-	group.Go(func() error { return r.readAll(reading, reader, sources...) })
+	group.Go(func() error { return r.readAll(reading, reader, site.Sources(sources)) })
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}

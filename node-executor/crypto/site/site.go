@@ -96,3 +96,16 @@ type Source interface {
 	// visit's to keep.
 	Walk(ctx context.Context, visit func(Site) error) error
 }
+
+// Sources are several, read one after the other.
+type Sources []Source
+
+// Walk implements [Source].
+func (all Sources) Walk(ctx context.Context, visit func(Site) error) error {
+	for _, s := range all {
+		if err := s.Walk(ctx, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}

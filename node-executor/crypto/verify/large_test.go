@@ -10,7 +10,6 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
-	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 	"github.com/reroot-dev/reroot/node-executor/crypto/verify"
 )
 
@@ -41,7 +40,7 @@ func TestNoSecretsInLargeFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	needles := verify.NewNeedles(map[pki.KeyID]crypto.Signer{id: key})
-	problems, err := verify.NoSecrets(t.Context(), []site.Source{tree}, nil, nil, needles)
+	problems, err := verify.NoSecrets(t.Context(), tree, nil, needles)
 	if err != nil || len(problems) != 1 || problems[0].Where != "file:/etc/large" {
 		t.Errorf("got %v, %v", problems, err)
 	}

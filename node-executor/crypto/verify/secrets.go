@@ -7,7 +7,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"math/bits"
+	"slices"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
@@ -15,20 +18,15 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
 
-// Needles finds any of many byte strings in one pass over a text.
+// Needles finds any of many byte strings in one pass over a text. It looks at eight bytes of every ninth place: wherever a
+// needle stands, some of them are wholly in it.
 type Needles struct {
-	byPrefix map[uint64][]needle
-	// filter has a bit for the hash of the first four bytes, so that most positions cost one look. Of fewer bytes it would
-	// pass most of a text in base64, since some thousand needles are in base64 too.
-	filter [1 << filterBits / 64]uint64
-}
-
-const filterBits = 20
-
-// filterBit is the place of four bytes in the filter.
-func filterBit(text []byte) uint32 {
-	const golden = 0x9E3779B1 // 2^32 divided by the golden ratio: spreads what differs little
-	return binary.LittleEndian.Uint32(text) * golden >> (32 - filterBits)
+	needles []needle
+	grams   map[uint64]int32 // by eight bytes of a needle: which of them, the first of a chain
+	chains  []gram
+	// filter has a bit for the hash of each gram, so that most places cost one look.
+	filter []uint64
+	shift  int // of a hash, which leaves the number of its bit
 }
 
 type needle struct {
@@ -36,12 +34,20 @@ type needle struct {
 	owner pki.KeyID
 }
 
-// Length of the piece of a secret that is searched for: enough that it occurs nowhere by chance.
-const needleLength = 16
+// gram is eight bytes of a needle.
+type gram struct{ needle, at, next int32 }
+
+const (
+	// needleLength is that of the piece of a secret that is searched for: enough that it occurs nowhere by chance. No form of
+	// it is shorter.
+	needleLength = 16
+	gramLength   = 8
+	stride       = needleLength - gramLength + 1
+)
 
 // OldSecrets returns needles for the private keys and encryption keys that the plan replaces.
 func OldSecrets(p *plan.Plan) *Needles {
-	old := map[pki.KeyID]crypto.Signer{}
+	n := &Needles{}
 	for id, decision := range p.Keys {
 		if decision.Key.Private == nil || decision.Action != plan.Fresh && decision.Action != plan.Given {
 			continue
@@ -51,27 +57,32 @@ func OldSecrets(p *plan.Plan) *Needles {
 				continue // kept by a rule that gives the same key
 			}
 		}
-		old[id] = decision.Key.Private
+		n.addKey(decision.Key.Private, id)
 	}
-	needles := NewNeedles(old)
 	for id, key := range p.Graph().EncryptionKeys {
 		if p.EncryptionKeys[id] == plan.Fresh {
-			needles.add(key.Bytes, pki.KeyID(id))
+			n.add(key.Bytes, pki.KeyID(id))
 		}
 	}
-	return needles
+	n.index()
+	return n
 }
 
 // NewNeedles returns needles for private keys: their numbers as bytes, in hexadecimal, and in base64 at each alignment,
 // plain and URL-safe. They find a key in forms that nobody thought of.
 func NewNeedles(keys map[pki.KeyID]crypto.Signer) *Needles {
-	n := &Needles{byPrefix: map[uint64][]needle{}}
+	n := &Needles{}
 	for id, key := range keys {
-		for _, secret := range pki.Secrets(key) {
-			n.add(secret, id)
-		}
+		n.addKey(key, id)
 	}
+	n.index()
 	return n
+}
+
+func (n *Needles) addKey(key crypto.Signer, owner pki.KeyID) {
+	for _, secret := range pki.Secrets(key) {
+		n.add(secret, owner)
+	}
 }
 
 func (n *Needles) add(secret []byte, owner pki.KeyID) {
@@ -81,32 +92,61 @@ func (n *Needles) add(secret []byte, owner pki.KeyID) {
 	// The middle: the ends may be normalised away.
 	from := (len(secret) - needleLength) / 2
 	piece := secret[from : from+needleLength]
-	n.insert(piece, owner)
-	n.insert([]byte(hex.EncodeToString(piece)), owner)
-	n.insert(bytes.ToUpper([]byte(hex.EncodeToString(piece))), owner)
+	digits := hex.EncodeToString(piece)
+	forms := [][]byte{piece, []byte(digits), bytes.ToUpper([]byte(digits))}
 	for shift := range 3 {
 		// Whole groups of three bytes stay when what precedes them is cut off.
 		aligned := piece[shift : shift+(needleLength-shift)/3*3]
-		n.insert([]byte(base64.StdEncoding.EncodeToString(aligned)), owner)
-		n.insert([]byte(base64.URLEncoding.EncodeToString(aligned)), owner)
+		plain, safe := base64.StdEncoding.EncodeToString(aligned), base64.URLEncoding.EncodeToString(aligned)
+		forms = append(forms, []byte(plain))
+		if safe != plain {
+			forms = append(forms, []byte(safe))
+		}
+	}
+	for _, form := range forms {
+		n.needles = append(n.needles, needle{form, owner})
 	}
 }
 
-func (n *Needles) insert(piece []byte, owner pki.KeyID) {
-	prefix := binary.LittleEndian.Uint64(piece)
-	n.byPrefix[prefix] = append(n.byPrefix[prefix], needle{bytes.Clone(piece), owner})
-	bit := filterBit(piece)
-	n.filter[bit/64] |= 1 << (bit % 64)
+// index makes the needles findable. A filter of which a thirtieth is set lets few other texts pass.
+func (n *Needles) index() {
+	count := len(n.needles) * stride
+	width := max(6, bits.Len(uint(count*30)))
+	n.shift = 64 - width
+	n.filter = make([]uint64, 1<<width/64)
+	n.grams, n.chains = make(map[uint64]int32, count), make([]gram, 0, count)
+	for i, known := range n.needles {
+		for at := range stride {
+			bytes := binary.LittleEndian.Uint64(known.bytes[at:])
+			next, chained := n.grams[bytes]
+			if !chained {
+				next = -1
+			}
+			n.grams[bytes] = int32(len(n.chains))
+			n.chains = append(n.chains, gram{int32(i), int32(at), next})
+			bit := n.bit(bytes)
+			n.filter[bit/64] |= 1 << (bit % 64)
+		}
+	}
+}
+
+// bit is the place of a gram in the filter.
+func (n *Needles) bit(gram uint64) uint64 {
+	const golden = 0x9E3779B97F4A7C15 // 2^64 divided by the golden ratio: spreads what differs little
+	return gram * golden >> n.shift
 }
 
 // Find returns the owner of a needle in the text.
 func (n *Needles) Find(text []byte) (owner pki.KeyID, found bool) {
-	for i := 0; i+8 <= len(text); i++ {
-		if bit := filterBit(text[i:]); n.filter[bit/64]&(1<<(bit%64)) == 0 {
+	for i := 0; i+gramLength <= len(text); i += stride {
+		seen := binary.LittleEndian.Uint64(text[i:])
+		if bit := n.bit(seen); n.filter[bit/64]&(1<<(bit%64)) == 0 {
 			continue
 		}
-		for _, candidate := range n.byPrefix[binary.LittleEndian.Uint64(text[i:])] {
-			if bytes.HasPrefix(text[i:], candidate.bytes) {
+		first, known := n.grams[seen]
+		for g := first; known && g >= 0; g = n.chains[g].next {
+			candidate := n.needles[n.chains[g].needle]
+			if start := i - int(n.chains[g].at); start >= 0 && bytes.HasPrefix(text[start:], candidate.bytes) {
 				return candidate.owner, true
 			}
 		}
@@ -114,73 +154,45 @@ func (n *Needles) Find(text []byte) (owner pki.KeyID, found bool) {
 	return pki.KeyID{}, false
 }
 
-// NoSecrets reads all sites but those to be skipped and reports those that hold a needle in any layer. Plain ones have no
-// layers that would have to be opened; nil is none.
-func NoSecrets(ctx context.Context, sources []site.Source, skip, plain map[site.Ref]bool, needles *Needles) ([]plan.Problem, error) {
+// NoSecrets reads all sites of a source and reports those that hold a needle in any layer. Plain ones have no
+// layers that would have to be opened; nil is none. Those that change are searched by [Staged].
+func NoSecrets(ctx context.Context, source site.Source, plain map[site.Ref]bool, needles *Needles) ([]plan.Problem, error) {
 	var problems []plan.Problem
-	for _, source := range sources {
-		err := source.Walk(ctx, func(s site.Site) error {
-			if err := ctx.Err(); err != nil || skip[s.Ref] {
-				return err
-			}
-			if s.Windows != nil {
-				return needles.searchWindows(s, &problems)
-			}
-			if plain[s.Ref] {
-				needles.searchLayer(s.Ref, "", s.Content, &problems)
-				return nil
-			}
-			return needles.search(s.Ref, s.Content, &problems)
-		})
-		if err != nil {
-			return nil, fmt.Errorf("cannot search for old private keys: %w", err)
+	err := source.Walk(ctx, func(s site.Site) error {
+		search := func(path string, layer []byte) { problems = append(problems, needles.search(s.Ref, path, layer)...) }
+		switch {
+		case s.Windows != nil:
+			return searchWindows(s, search)
+		case plain[s.Ref]:
+			search("", s.Content)
+			return ctx.Err()
 		}
+		_, err := crawl.Rewrite(s.Content, crawl.Handler{Layer: search})
+		return errors.Join(err, ctx.Err())
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot search for old private keys: %w", err)
 	}
-	return problems, nil
-}
-
-// NoSecretsStaged does the same for sites as they will be after the changes.
-func NoSecretsStaged(before []site.Site, changes []site.Change, needles *Needles) ([]plan.Problem, error) {
-	var problems []plan.Problem
-	changed := map[site.Ref]bool{}
-	for _, c := range changes {
-		changed[c.Ref] = true
-		if err := needles.search(c.Ref, c.After, &problems); err != nil {
-			return nil, err
-		}
-	}
-	for _, s := range before {
-		if changed[s.Ref] {
-			continue
-		}
-		if err := needles.search(s.Ref, s.Content, &problems); err != nil {
-			return nil, err
-		}
-	}
-	return problems, nil
-}
-
-func (n *Needles) search(ref site.Ref, content []byte, problems *[]plan.Problem) error {
-	_, err := crawl.Rewrite(content, crawl.Handler{Layer: func(path string, layer []byte) { n.searchLayer(ref, path, layer, problems) }})
-	return err
+	return slices.Compact(problems), nil // the pieces of a large file overlap
 }
 
 // searchWindows looks at a file that is too large to be opened, as it is.
-func (n *Needles) searchWindows(s site.Site, problems *[]plan.Problem) error {
-	before := len(*problems)
+func searchWindows(s site.Site, search func(path string, window []byte)) error {
 	for window, err := range s.Windows {
 		if err != nil {
 			return fmt.Errorf("cannot read %s: %w", s.Ref, err)
 		}
-		if n.searchLayer(s.Ref, "", window, problems); len(*problems) > before {
-			return nil
-		}
+		search("", window)
 	}
 	return nil
 }
 
-func (n *Needles) searchLayer(ref site.Ref, path string, layer []byte, problems *[]plan.Problem) {
-	if owner, found := n.Find(layer); found {
-		*problems = append(*problems, plan.Problem{Where: ref.String() + path, What: fmt.Sprintf("still holds the private key %s in a form that is not understood", owner)})
+// search reports a needle in one layer of a site.
+func (n *Needles) search(ref site.Ref, path string, layer []byte) []plan.Problem {
+	owner, found := n.Find(layer)
+	if !found {
+		return nil
 	}
+	what := fmt.Sprintf("still holds the private key %s in a form that is not understood", owner)
+	return []plan.Problem{{Where: ref.String() + path, What: what}}
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	stdcrypto "crypto"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
@@ -149,6 +151,35 @@ func TestValidity(t *testing.T) {
 				t.Errorf("valid from %s until %s, want from %s until %s", leaf.NotBefore, leaf.NotAfter, test.from, test.end)
 			}
 		})
+	}
+}
+
+// A seed is made with everything expired and becomes a cluster by extending: what was valid for a time is so for as long
+// again, however odd that time is.
+func TestLengthsSurviveASeed(t *testing.T) {
+	lengths := map[string]time.Duration{
+		"a day": 24 * time.Hour, "ten years": cryptotest.End.Sub(cryptotest.Begin), "forty years": 40 * 365 * 24 * time.Hour,
+		"no time": 0, "less than no time": -time.Hour,
+	}
+	ca := cryptotest.Authority(t, "ca", cryptotest.EC(t))
+	w := tree{"ca.crt": ca.PEM(), "ca.key": ca.KeyPEM()}
+	for name, length := range lengths {
+		leaf := ca.Leaf(t, name, cryptotest.EC(t), cryptotest.Valid(cryptotest.Begin, cryptotest.Begin.Add(length)))
+		w[name+".crt"], w[name+".key"] = leaf.PEM(), leaf.KeyPEM()
+	}
+	seed, _ := regenerate(t, w, plan.Rules{Validity: plan.ForceExpire, Now: now})
+	born := now.AddDate(0, 3, 0)
+	cluster, _ := regenerate(t, seed, plan.Rules{Validity: plan.Extend, Now: born})
+	for name, length := range lengths {
+		if c := certificate(t, seed[name+".crt"]); !c.NotAfter.Equal(now) || c.NotAfter.Sub(c.NotBefore) != length {
+			t.Errorf("seed's certificate for %s: valid from %s until %s", name, c.NotBefore, c.NotAfter)
+		}
+		if c := certificate(t, cluster[name+".crt"]); !c.NotBefore.Equal(born) || c.NotAfter.Sub(c.NotBefore) != length {
+			t.Errorf("cluster's certificate for %s: valid from %s until %s", name, c.NotBefore, c.NotAfter)
+		}
+		if _, err := tls.X509KeyPair([]byte(cluster[name+".crt"]), []byte(cluster[name+".key"])); err != nil {
+			t.Errorf("certificate for %s: %v", name, err)
+		}
 	}
 }
 

@@ -46,7 +46,8 @@ func TestProof(t *testing.T) {
 	l := lab{seed.Programs}
 	target := l.provision(t, "target", "3.6")
 	strangers := seedClients(t, seed)
-	config := seed.Config(t)
+	place := seed.Place(t.TempDir())
+	config := place.Config()
 	before, err := crypto.Inspect(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +90,7 @@ func TestProof(t *testing.T) {
 			t.Errorf("refused: %v", got)
 		}
 	})
-	t.Run("no old private key is left", func(t *testing.T) { nothingOld(t, seed.Place(t.TempDir()), before) })
+	t.Run("no old private key is left", func(t *testing.T) { nothingOld(t, place, before) })
 }
 
 // asTarget completes the rules by what makes the seed the target: its names, and the authorities that its clients trust.
@@ -224,8 +225,9 @@ func opensslRefuses(t *testing.T, g *graph.Graph) []string {
 	return refused
 }
 
-// nothingOld looks for every private key of the seed: in the bytes of every file that is left, those of etcd included,
-// and in every layer of every object.
+// nothingOld looks for every private key of the seed: in the bytes of every file that is left, those of etcd and the
+// journal's directory included, and in every layer of every object. And it looks for what a regeneration uses on its way and
+// must not leave: new contents beside files, a prepared journal, an unfinished log.
 func nothingOld(t *testing.T, place fixture.Place, seed *graph.Graph) {
 	t.Helper()
 	old := map[pki.KeyID]stdcrypto.Signer{}
@@ -236,8 +238,11 @@ func nothingOld(t *testing.T, place fixture.Place, seed *graph.Graph) {
 	}
 	needles := verify.NewNeedles(old)
 	searched := 0
-	for _, dir := range []string{place.Etc, place.Var} {
+	for _, dir := range []string{place.Etc, place.Var, place.Scratch} {
 		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if name := entry.Name(); strings.HasPrefix(name, "prepared") || strings.Contains(name, "reroot") || strings.HasSuffix(name, ".new") {
+				t.Errorf("%s was left", path)
+			}
 			if err != nil || !entry.Type().IsRegular() {
 				return err
 			}
@@ -264,6 +269,9 @@ func nothingOld(t *testing.T, place fixture.Place, seed *graph.Graph) {
 	problems, err := verify.NoSecrets(t.Context(), []site.Source{tree, etcd.New(client)}, nil, nil, needles)
 	if err := errors.Join(err, stop()); err != nil || len(problems) > 0 {
 		t.Errorf("got %v, %v", problems, err)
+	}
+	if done, err := os.ReadDir(config.Journal); err != nil || len(done) == 0 {
+		t.Errorf("the journal's directory has %v, %v", done, err)
 	}
 	t.Logf("%d private keys in none of %d files", len(old), searched)
 }

@@ -218,7 +218,7 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 		{"key without an end", key[:len(key)-20], true},
 		{"encrypted key", "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n" + strings.Repeat("QUJD", 16) + "\n-----END RSA PRIVATE KEY-----\n", true},
 		{"Java key store", "\xfe\xed\xfe\xed\x00\x00\x00\x02", true},
-		{"key in a JWK", jwk(t), true},
+		{"key in a JWK", jsonKey(t), true},
 		{"prose about keys", "Paste your -----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY----- here.\n", false},
 		{"certificate request", cryptotest.Block("CERTIFICATE REQUEST", []byte{0x30, 0x00}), false},
 	} {
@@ -281,8 +281,8 @@ func TestNoSecretInSummaryOrPlan(t *testing.T) {
 
 func jwkKey(t testing.TB) stdcrypto.Signer { return cryptotest.RSA(t, 4) }
 
-// jwk writes a key's private exponent as JSON Web Keys do.
-func jwk(t testing.TB) string {
+// jsonKey writes a key's private exponent as JSON Web Keys do.
+func jsonKey(t testing.TB) string {
 	t.Helper()
 	private := cryptotest.RSA(t, 4)
 	text, err := json.Marshal(map[string]any{"kty": "RSA", "d": base64URL(private.D.Bytes()), "n": base64URL(private.N.Bytes())})

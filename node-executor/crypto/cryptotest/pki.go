@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -84,6 +85,13 @@ func Names(names ...string) Option {
 
 // SubjectKeyID sets the identifier of the own key.
 func SubjectKeyID(id []byte) Option { return func(c *x509.Certificate) { c.SubjectKeyId = id } }
+
+// Extension adds one in the place of what would otherwise be made.
+func Extension(id asn1.ObjectIdentifier, value []byte) Option {
+	return func(c *x509.Certificate) {
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: id, Value: value})
+	}
+}
 
 // Organization sets the subject's organization.
 func Organization(name string) Option {

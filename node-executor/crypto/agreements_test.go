@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
+	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
 )
 
 // note is an annotation that repeats something that stands elsewhere.
@@ -174,4 +175,23 @@ func silenced(t testing.TB, key, value string) (string, bool) {
 		return value, false
 	}
 	return cryptotest.Stored(t, object), true
+}
+
+// agreesStill checks that each note of a cluster that was true of something is true of the same under its new name.
+func agreesStill(t *testing.T, renames rename.Rules, before, after map[string]string) {
+	is, kinds := truths(t, after), map[string]int{}
+	for n := range truths(t, before) {
+		n.key, n.about = renames.Apply(n.key), renames.Apply(n.about)
+		if !is[n] {
+			t.Errorf("%s of %s was true of %s", n.name, n.key, n.about)
+		}
+		kind, _, _ := strings.Cut(n.name, "-")
+		kinds[kind]++
+	}
+	t.Logf("true notes: %v", kinds)
+	for kind, least := range map[string]int{"auth.openshift.io/certificate": 300, "olmcahash": 4, "operator.openshift.io/dep": 12} {
+		if kinds[kind] < least {
+			t.Errorf("got %d notes %s…, want at least %d", kinds[kind], kind, least)
+		}
+	}
 }

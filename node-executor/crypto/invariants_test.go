@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"pgregory.net/rapid"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
@@ -215,18 +213,6 @@ func (c comparison) tokens() {
 			}
 		}
 	}
-}
-
-// kubeconfigIn reads a text that may be one.
-func kubeconfigIn(text string) *clientcmdapi.Config {
-	if !strings.Contains(text, "clusters:") {
-		return nil
-	}
-	config, err := clientcmd.Load([]byte(text))
-	if err != nil || len(config.Clusters) == 0 || len(config.AuthInfos) == 0 {
-		return nil
-	}
-	return config
 }
 
 // kubeconfigs checks that each client's key fits its certificate, which the authority beside it signed.

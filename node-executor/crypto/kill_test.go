@@ -17,13 +17,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest/fixture"
+	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
+	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/rename"
+	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
 
 // victimVariable makes this program regenerate a cluster, and perhaps die of it, in place of running tests.
@@ -43,8 +45,8 @@ func TestMain(m *testing.M) {
 // victim is one regeneration in a process of its own.
 type victim struct {
 	Place fixture.Place
-	// Hostname is renamed from the one to the other, if set.
-	Hostname [2]string
+	// Hostname and Address are renamed from the one to the other, if set.
+	Hostname, Address [2]string
 	// KillAt is the step, counted from 1, before which the process kills itself; 0 lives.
 	KillAt int
 }
@@ -53,7 +55,10 @@ func (v victim) config() crypto.Config {
 	config := v.Place.Config()
 	config.Generate = cryptotest.NewKeys("fresh").Make
 	if v.Hostname[0] != "" {
-		config.Rules.Renames = rename.Rules{rename.Hostname(v.Hostname[0], v.Hostname[1])}
+		config.Rules.Renames = append(config.Rules.Renames, rename.Hostname(v.Hostname[0], v.Hostname[1]))
+	}
+	if v.Address[0] != "" {
+		config.Rules.Renames = append(config.Rules.Renames, rename.Address(v.Address[0], v.Address[1]))
 	}
 	return config
 }
@@ -96,13 +101,19 @@ func (v victim) run(t *testing.T) (steps []string, killed bool) {
 	return strings.Fields(string(out)), killed
 }
 
-// dieTwice kills a regeneration at a step, once more soon after it went on, and lets the third attempt live.
-func (v victim) dieTwice(t *testing.T, at int) {
+// die kills a regeneration at a step.
+func (v victim) die(t *testing.T, at int) {
 	t.Helper()
 	v.KillAt = at
 	if steps, killed := v.run(t); !killed || len(steps) != at {
 		t.Fatalf("reached %d steps, killed: %t; want to die at %d", len(steps), killed, at)
 	}
+}
+
+// dieTwice kills a regeneration at a step, once more soon after it went on, and lets the third attempt live.
+func (v victim) dieTwice(t *testing.T, at int) {
+	t.Helper()
+	v.die(t, at)
 	v.KillAt = 2
 	v.run(t) // perhaps there was only one step left
 	v.KillAt = 0
@@ -111,11 +122,17 @@ func (v victim) dieTwice(t *testing.T, at int) {
 	}
 }
 
-// copied is the victim on a copy of its cluster.
+// copied is the victim on a copy of its cluster, and of its journal if there is one.
 func (v victim) copied(t *testing.T) victim {
 	t.Helper()
 	dir := t.TempDir()
-	for name, place := range map[string]*string{"etc": &v.Place.Etc, "var": &v.Place.Var} {
+	places := map[string]*string{"etc": &v.Place.Etc, "var": &v.Place.Var}
+	if v.Place.Scratch == "" {
+		v.Place.Scratch = t.TempDir()
+	}
+	places["scratch"] = &v.Place.Scratch
+	v.etcdEnded(t)
+	for name, place := range places {
 		to := filepath.Join(dir, name)
 		// Not os.CopyFS, which forgets modes: etcd insists on that of its directory.
 		if out, err := exec.CommandContext(t.Context(), "cp", "-a", *place, to).CombinedOutput(); err != nil {
@@ -123,11 +140,53 @@ func (v victim) copied(t *testing.T) victim {
 		}
 		*place = to
 	}
-	v.Place.Scratch = filepath.Join(dir, "scratch")
-	if err := os.Mkdir(v.Place.Scratch, 0o700); err != nil {
+	return v
+}
+
+// etcdEnded waits for the etcd of a process that was killed: it dies of that, a moment later.
+func (v victim) etcdEnded(t *testing.T) {
+	t.Helper()
+	backend, err := os.Open(filepath.Join(v.Place.Var, "lib/etcd/member/snap/db"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	return v
+	defer backend.Close()
+	if err := syscall.Flock(int(backend.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// contents are the hashes of all that the cluster consists of: files with their modes, keys of etcd, members.
+func (v victim) contents(t *testing.T) map[string]string {
+	t.Helper()
+	v.etcdEnded(t)
+	found := map[string]string{}
+	config := v.config()
+	tree, err := files.New(config.Roots, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, stop, err := config.Etcd.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range []site.Source{tree, etcd.New(client), etcd.NewMembers(client)} {
+		err = errors.Join(err, source.Walk(t.Context(), func(s site.Site) error {
+			found[s.Ref.String()] = site.HashOf(s.Content).String()
+			return nil
+		}))
+	}
+	if err := errors.Join(err, stop()); err != nil {
+		t.Fatal(err)
+	}
+	for name := range read(t, v.Place.Etc) {
+		info, err := os.Lstat(filepath.Join(v.Place.Etc, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found["mode of "+name] = info.Mode().String()
+	}
+	return found
 }
 
 // shape says which material stands where and belongs together, without saying which it is: two clusters that
@@ -165,15 +224,6 @@ func shape(g *graph.Graph) []string {
 // left in it, and that nothing is left to do.
 func (v victim) sameGeneration(t *testing.T, want []string, seed *graph.Graph) {
 	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(v.Place.Scratch, "journal"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "prepared") {
-			t.Errorf("journal with private keys was left: %s", e.Name())
-		}
-	}
 	if again, err := crypto.Regenerate(t.Context(), v.config()); err != nil || len(again.Replaced) == 0 {
 		t.Errorf("a finished regeneration was reported as %+v, %v", again, err)
 	}
@@ -200,49 +250,91 @@ func (v victim) inspect(t *testing.T) *graph.Graph {
 
 // A small cluster dies before every single step.
 func TestKilledAtEveryStep(t *testing.T) {
-	s := newSmall(t)
-	s.tree["etcd-certs/peer-sno-seed.crt"] = s.leaf.PEM() // a file that is renamed
+	minors := []string{"3.6"}
+	if *full {
+		minors = cryptotest.EtcdMinors
+	}
+	for _, minor := range minors {
+		t.Run(minor, func(t *testing.T) { killedAtEveryStep(t, minor) })
+	}
+}
+
+// doomed is a small cluster, a file, a node and a member of which are renamed.
+func doomed(t *testing.T, s small, minor string) victim {
+	t.Helper()
+	s.tree["etcd-certs/peer-sno-seed.crt"] = s.leaf.PEM()
 	programs := cryptotest.EtcdPrograms(t)
-	seed := victim{Place: fixture.Place{Etc: s.tree.write(t), Var: t.TempDir(), Etcds: programs}, Hostname: [2]string{"sno-seed", "sno-target"}}
+	seed := victim{
+		Place:    fixture.Place{Etc: s.tree.write(t), Var: t.TempDir(), Etcds: programs},
+		Hostname: [2]string{"sno-seed", "sno-target"}, Address: [2]string{"192.168.126.10", "192.0.2.20"},
+	}
 	if err := os.MkdirAll(filepath.Join(seed.Place.Var, "lib/kubelet"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cryptotest.ServeEtcd(t, programs["3.6"], filepath.Join(seed.Place.Var, "lib/etcd"), func(ctx context.Context, client *clientv3.Client) {
+	cryptotest.ServeEtcd(t, programs[minor], filepath.Join(seed.Place.Var, "lib/etcd"), func(ctx context.Context, client *clientv3.Client) {
 		for key, value := range s.objects(t) {
 			if _, err := client.Put(ctx, key, value); err != nil {
 				t.Fatal(err)
 			}
 		}
+		members, err := client.MemberList(ctx)
+		if err != nil || len(members.Members) != 1 {
+			t.Fatalf("members %v, %v", members, err)
+		}
+		if _, err := client.MemberUpdate(ctx, members.Members[0].ID, []string{"https://192.168.126.10:2380"}); err != nil {
+			t.Fatal(err)
+		}
 	})
+	return seed
+}
+
+// killedAtEveryStep divides a regeneration where its journal is prepared. One that dies before that has changed nothing.
+// One that dies later ends byte for byte as one that does not, since all that is left to chance is in the journal.
+func killedAtEveryStep(t *testing.T, minor string) {
+	s := newSmall(t)
+	seed := doomed(t, s, minor)
 	before := seed.copied(t).inspect(t)
+	untouched := seed.contents(t)
 	uneventful := seed.copied(t)
 	steps, _ := uneventful.run(t)
 	want := shape(uneventful.inspect(t))
 	uneventful.sameGeneration(t, want, before)
-	if kinds := slices.Compact(slices.Sorted(slices.Values(steps))); len(kinds) < 12 {
+	kinds := slices.Compact(slices.Sorted(slices.Values(steps)))
+	if len(kinds) < 13 || !slices.Contains(kinds, "etcd.member") {
 		t.Errorf("only kinds of steps %v", kinds)
 	}
-	for n, step := range steps {
+	decided := slices.Index(steps, "journal.prepare.rename") + 1
+	prepared := seed.copied(t)
+	prepared.die(t, decided+1)
+	finished := prepared.copied(t)
+	rest, _ := finished.run(t)
+	end := finished.contents(t)
+	finished.sameGeneration(t, want, before)
+	t.Logf("%d steps until the journal is prepared, %d of the rest", decided, len(rest))
+
+	for n, step := range steps[:decided] {
 		t.Run(fmt.Sprintf("%02d %s", n+1, step), func(t *testing.T) {
 			t.Parallel()
 			v := seed.copied(t)
-			v.dieTwice(t, n+1)
-			v.sameGeneration(t, want, before)
-			after := read(t, v.Place.Etc)
-			s.consistent(t, after)
-			if got, want := len(after), len(s.tree); got != want {
-				t.Errorf("got %d files, want %d: %v", got, want, slices.Collect(maps.Keys(after)))
+			v.die(t, n+1)
+			if diff := cmp.Diff(untouched, v.contents(t)); diff != "" {
+				t.Errorf("something changed before it was decided:\n%s", diff)
 			}
-			cryptotest.ServeEtcd(t, programs["3.6"], filepath.Join(v.Place.Var, "lib/etcd"), func(ctx context.Context, client *clientv3.Client) {
-				r, err := client.Get(ctx, tlsKey)
-				if err != nil || len(r.Kvs) != 1 {
-					t.Fatalf("cannot get secret: %v", err)
-				}
-				secret := cryptotest.Decoded(t, string(r.Kvs[0].Value), &corev1.Secret{})
-				if string(secret.Data["tls.key"]) != after["pki/tls.key"] || string(secret.Data["tls.crt"]) != after["pki/tls.crt"] {
-					t.Error("secret and file are of two generations")
-				}
-			})
+			v.KillAt = 0
+			v.run(t)
+			v.sameGeneration(t, want, before)
+		})
+	}
+	for n, step := range rest {
+		t.Run(fmt.Sprintf("%02d %s", decided+n+1, step), func(t *testing.T) {
+			t.Parallel()
+			v := prepared.copied(t)
+			v.dieTwice(t, n+1)
+			if diff := cmp.Diff(end, v.contents(t)); diff != "" {
+				t.Errorf("not as without a crash:\n%s", diff)
+			}
+			v.sameGeneration(t, want, before)
+			s.consistent(t, read(t, v.Place.Etc))
 		})
 	}
 }

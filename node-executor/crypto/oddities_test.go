@@ -24,7 +24,7 @@ import (
 
 // The weaknesses that were found in the established tool, twenty of them, and the test that says what this engine does:
 //
-//	 1  a crash leaves a mix                              TestCrash…, TestKill…
+//	 1  a crash leaves a mix                              TestKilledAtEveryStep, TestFixedRandomness, TestForests
 //	 2  two certificates on a key                         TestTrees b
 //	 3  bridges of a rollover                             TestTrees e
 //	 4  one unknown block hides a value                   TestTrees c d h; TestEveryPlace "request and revocation list beside a key"

@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	authenticationv1 "k8s.io/api/authentication/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
@@ -45,8 +44,11 @@ func TestProof(t *testing.T) {
 	seed := fixture.New(t, fixture.Options{Size: size, Seed: 1, Name: "seed", NewKey: cryptotest.NewKeys("seed").Make})
 	l := lab{seed.Programs}
 	target := l.provision(t, "target", "3.6")
-	strangers := seedClients(t, seed)
-	config := seed.Config(t)
+	stored := seed.Objects(t)
+	strangers := kubeconfigs(t, seed.Cluster, seed.Identity.APIURL(), stored)
+	strangers["administrator"] = clientConfig(t, seed.AdminKubeconfig)
+	place := seed.Place(t.TempDir())
+	config := place.Config()
 	before, err := crypto.Inspect(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -62,8 +64,12 @@ func TestProof(t *testing.T) {
 		t.Fatal(err)
 	}
 	logSummary(t, summary)
+	t.Run("what objects say about others is as true as it was", func(t *testing.T) {
+		agreesStill(t, config.Rules.Renames, stored, seed.Objects(t))
+	})
 	renewed := target.Identity
 	renewed.Etcd = seed.Identity.Etcd
+	clients := kubeconfigs(t, seed.Cluster, renewed.APIURL(), seed.Objects(t))
 	plane, err := cluster.Start(t.Context(), cluster.StartOptions{Etc: seed.Etc, Var: seed.Var, Programs: seed.Programs, Identity: renewed})
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +79,7 @@ func TestProof(t *testing.T) {
 			t.Errorf("got user %q", user)
 		}
 	})
-	t.Run("every kubeconfig of the node is let in", func(t *testing.T) { everyKubeconfig(t, seed.Etc) })
+	t.Run("every kubeconfig of the cluster is let in", func(t *testing.T) { letsIn(t, clients) })
 	t.Run("every kubeconfig of the seed is refused", func(t *testing.T) { refusesStrangers(t, plane.Config, strangers) })
 	t.Run("tokens", func(t *testing.T) { reviewAllTokens(t, plane.Config, seed.Tokens) })
 	if err := plane.Stop(); err != nil {
@@ -89,7 +95,7 @@ func TestProof(t *testing.T) {
 			t.Errorf("refused: %v", got)
 		}
 	})
-	t.Run("no old private key is left", func(t *testing.T) { nothingOld(t, seed.Place(t.TempDir()), before) })
+	t.Run("no old private key is left", func(t *testing.T) { nothingOld(t, place, before) })
 }
 
 // asTarget completes the rules by what makes the seed the target: its names, and the authorities that its clients trust.
@@ -106,43 +112,6 @@ func asTarget(t *testing.T, l lab, rules plan.Rules, seed, target *cluster.Clust
 		}
 	}
 	return rules
-}
-
-// seedClients are all that anyone who has the seed can log in with.
-func seedClients(t *testing.T, seed *fixture.Cluster) []*rest.Config {
-	t.Helper()
-	clients := []*rest.Config{clientConfig(t, seed.AdminKubeconfig)}
-	eachKubeconfig(t, seed.Etc, func(_ string, config *rest.Config) { clients = append(clients, config) })
-	return clients
-}
-
-// eachKubeconfig visits the kubeconfigs of a node. The kubelet's refers to files below /var/lib/kubelet, which are not
-// this machine's.
-func eachKubeconfig(t *testing.T, etc string, visit func(path string, config *rest.Config)) {
-	t.Helper()
-	err := filepath.WalkDir(filepath.Join(etc, "kubernetes"), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(entry.Name(), "kubeconfig") {
-			return err
-		}
-		visit(path, clientConfig(t, path))
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func refusesStrangers(t *testing.T, server *rest.Config, strangers []*rest.Config) {
-	if len(strangers) < 6 {
-		t.Errorf("got %d kubeconfigs of the seed", len(strangers))
-	}
-	for _, stranger := range strangers {
-		stranger.Host, stranger.CAData, stranger.ServerName = server.Host, server.CAData, server.ServerName
-		_, err := clientset(t, stranger).CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{Limit: 1})
-		if !apierrors.IsUnauthorized(err) {
-			t.Errorf("%s: got error %v, want unauthorized", stranger.Username, err)
-		}
-	}
 }
 
 // reviewAllTokens asks the API server about every token in a Secret and every one that the seed's accepted.
@@ -224,8 +193,9 @@ func opensslRefuses(t *testing.T, g *graph.Graph) []string {
 	return refused
 }
 
-// nothingOld looks for every private key of the seed: in the bytes of every file that is left, those of etcd included,
-// and in every layer of every object.
+// nothingOld looks for every private key of the seed: in the bytes of every file that is left, those of etcd and the
+// journal's directory included, and in every layer of every object. And it looks for what a regeneration uses on its way and
+// must not leave: new contents beside files, a prepared journal, an unfinished log.
 func nothingOld(t *testing.T, place fixture.Place, seed *graph.Graph) {
 	t.Helper()
 	old := map[pki.KeyID]stdcrypto.Signer{}
@@ -236,8 +206,11 @@ func nothingOld(t *testing.T, place fixture.Place, seed *graph.Graph) {
 	}
 	needles := verify.NewNeedles(old)
 	searched := 0
-	for _, dir := range []string{place.Etc, place.Var} {
+	for _, dir := range []string{place.Etc, place.Var, place.Scratch} {
 		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if name := entry.Name(); strings.HasPrefix(name, "prepared") || strings.Contains(name, "reroot") || strings.HasSuffix(name, ".new") {
+				t.Errorf("%s was left", path)
+			}
 			if err != nil || !entry.Type().IsRegular() {
 				return err
 			}
@@ -264,6 +237,9 @@ func nothingOld(t *testing.T, place fixture.Place, seed *graph.Graph) {
 	problems, err := verify.NoSecrets(t.Context(), site.Sources{tree, etcd.New(client)}, nil, needles)
 	if err := errors.Join(err, stop()); err != nil || len(problems) > 0 {
 		t.Errorf("got %v, %v", problems, err)
+	}
+	if done, err := os.ReadDir(config.Journal); err != nil || len(done) == 0 {
+		t.Errorf("the journal's directory has %v, %v", done, err)
 	}
 	t.Logf("%d private keys in none of %d files", len(old), searched)
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	stdcrypto "crypto"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto"
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
@@ -152,6 +154,35 @@ func TestValidity(t *testing.T) {
 	}
 }
 
+// A seed is made with everything expired and becomes a cluster by extending: what was valid for a time is so for as long
+// again, however odd that time is.
+func TestLengthsSurviveASeed(t *testing.T) {
+	lengths := map[string]time.Duration{
+		"a day": 24 * time.Hour, "ten years": cryptotest.End.Sub(cryptotest.Begin), "forty years": 40 * 365 * 24 * time.Hour,
+		"no time": 0, "less than no time": -time.Hour,
+	}
+	ca := cryptotest.Authority(t, "ca", cryptotest.EC(t))
+	w := tree{"ca.crt": ca.PEM(), "ca.key": ca.KeyPEM()}
+	for name, length := range lengths {
+		leaf := ca.Leaf(t, name, cryptotest.EC(t), cryptotest.Valid(cryptotest.Begin, cryptotest.Begin.Add(length)))
+		w[name+".crt"], w[name+".key"] = leaf.PEM(), leaf.KeyPEM()
+	}
+	seed, _ := regenerate(t, w, plan.Rules{Validity: plan.ForceExpire, Now: now})
+	born := now.AddDate(0, 3, 0)
+	cluster, _ := regenerate(t, seed, plan.Rules{Validity: plan.Extend, Now: born})
+	for name, length := range lengths {
+		if c := certificate(t, seed[name+".crt"]); !c.NotAfter.Equal(now) || c.NotAfter.Sub(c.NotBefore) != length {
+			t.Errorf("seed's certificate for %s: valid from %s until %s", name, c.NotBefore, c.NotAfter)
+		}
+		if c := certificate(t, cluster[name+".crt"]); !c.NotBefore.Equal(born) || c.NotAfter.Sub(c.NotBefore) != length {
+			t.Errorf("cluster's certificate for %s: valid from %s until %s", name, c.NotBefore, c.NotAfter)
+		}
+		if _, err := tls.X509KeyPair([]byte(cluster[name+".crt"]), []byte(cluster[name+".key"])); err != nil {
+			t.Errorf("certificate for %s: %v", name, err)
+		}
+	}
+}
+
 func TestRulesThatDoNotFitAreRefused(t *testing.T) {
 	unused, err := pki.ParseCertificate(cryptotest.Authority(t, "nobody", cryptotest.EC(t)).Certificate.Raw)
 	if err != nil {
@@ -187,7 +218,7 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 		{"key without an end", key[:len(key)-20], true},
 		{"encrypted key", "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n" + strings.Repeat("QUJD", 16) + "\n-----END RSA PRIVATE KEY-----\n", true},
 		{"Java key store", "\xfe\xed\xfe\xed\x00\x00\x00\x02", true},
-		{"key in a JWK", jwk(t), true},
+		{"key in a JWK", jsonKey(t), true},
 		{"prose about keys", "Paste your -----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY----- here.\n", false},
 		{"certificate request", cryptotest.Block("CERTIFICATE REQUEST", []byte{0x30, 0x00}), false},
 	} {
@@ -250,8 +281,8 @@ func TestNoSecretInSummaryOrPlan(t *testing.T) {
 
 func jwkKey(t testing.TB) stdcrypto.Signer { return cryptotest.RSA(t, 4) }
 
-// jwk writes a key's private exponent as JSON Web Keys do.
-func jwk(t testing.TB) string {
+// jsonKey writes a key's private exponent as JSON Web Keys do.
+func jsonKey(t testing.TB) string {
 	t.Helper()
 	private := cryptotest.RSA(t, 4)
 	text, err := json.Marshal(map[string]any{"kty": "RSA", "d": base64URL(private.D.Bytes()), "n": base64URL(private.N.Bytes())})

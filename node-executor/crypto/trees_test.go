@@ -230,11 +230,21 @@ func TestTrees(t *testing.T) {
 	}
 }
 
-// The tree whose leaf's issuer is nowhere.
+// The tree whose leaf's issuer is nowhere, whether the leaf names the issuer's key or not.
 func TestOrphan(t *testing.T) {
-	orphaned := func(t *testing.T, options ...cryptotest.Option) (small, cryptotest.Pair) {
+	issuer := cryptotest.Authority(t, "elsewhere", cryptotest.EC(t))
+	for name, issuer := range map[string]cryptotest.Pair{"of an identified issuer": issuer, "of an unidentified issuer": issuer.Unidentified()} {
+		t.Run(name, func(t *testing.T) { orphan(t, issuer) })
+	}
+}
+
+func orphan(t *testing.T, issuer cryptotest.Pair) {
+	orphaned := func(t *testing.T) (small, cryptotest.Pair) {
 		s := newSmall(t)
-		leaf := cryptotest.Authority(t, "elsewhere", cryptotest.EC(t)).Leaf(t, "orphan", cryptotest.EC(t), options...)
+		leaf := issuer.Leaf(t, "orphan", cryptotest.EC(t))
+		if !bytes.Equal(leaf.Certificate.AuthorityKeyId, issuer.Certificate.SubjectKeyId) {
+			t.Fatalf("the leaf names its issuer's key %x, want %x", leaf.Certificate.AuthorityKeyId, issuer.Certificate.SubjectKeyId)
+		}
 		s.tree["orphan/tls.crt"], s.tree["orphan/tls.key"] = leaf.PEM(), leaf.KeyPEM()
 		return s, leaf
 	}

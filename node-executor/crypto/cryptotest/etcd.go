@@ -41,11 +41,13 @@ func (Runner) Start(_ context.Context, program string, args []string) (etcd.Proc
 }
 
 // ServeEtcd starts an etcd on the directory, calls use with a client and stops it again. It is how a
-// test writes a data directory and how it looks at one afterwards, with the node's own program.
+// test writes a data directory and how it looks at one afterwards, with the node's own program. The context that use gets
+// ends when the etcd does.
 func ServeEtcd(t testing.TB, program, dir string, use func(context.Context, *clientv3.Client)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	starting := time.AfterFunc(time.Minute, cancel)
 	sockets, err := os.MkdirTemp("", "e")
 	if err != nil {
 		t.Fatal(err)
@@ -57,6 +59,7 @@ func ServeEtcd(t testing.TB, program, dir string, use func(context.Context, *cli
 		"--data-dir", dir, "--listen-client-urls", url, "--advertise-client-urls", "http://127.0.0.1:2379",
 		"--listen-peer-urls", "unix://" + filepath.Join(sockets, "p"), "--log-level", "error",
 		"--heartbeat-interval", "10", "--election-timeout", "50", // the only member need not wait for others
+		"--unsafe-no-fsync", // no test takes the machine's power away
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -90,6 +93,7 @@ func ServeEtcd(t testing.TB, program, dir string, use func(context.Context, *cli
 	if _, err := client.Get(ctx, "ready"); err != nil {
 		t.Fatalf("etcd does not serve: %v", err) // stopping it says what it said
 	}
+	starting.Stop()
 	use(ctx, client)
 	// Only then does a new directory say of which version it is.
 	for _, err := etcd.Minor(filepath.Join(dir, "member", "snap", "db")); err != nil; _, err = etcd.Minor(filepath.Join(dir, "member", "snap", "db")) {

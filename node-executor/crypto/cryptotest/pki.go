@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -82,11 +83,15 @@ func Names(names ...string) Option {
 	}
 }
 
-// NoAuthorityKeyID leaves the identifier of the issuer's key out; it works on certificates signed by others.
-func NoAuthorityKeyID(c *x509.Certificate) { c.AuthorityKeyId = nil }
-
 // SubjectKeyID sets the identifier of the own key.
 func SubjectKeyID(id []byte) Option { return func(c *x509.Certificate) { c.SubjectKeyId = id } }
+
+// Extension adds one in the place of what would otherwise be made.
+func Extension(id asn1.ObjectIdentifier, value []byte) Option {
+	return func(c *x509.Certificate) {
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: id, Value: value})
+	}
+}
 
 // Organization sets the subject's organization.
 func Organization(name string) Option {
@@ -99,6 +104,13 @@ func Authority(t testing.TB, name string, key crypto.Signer, options ...Option) 
 	template := template(name, options)
 	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign|x509.KeyUsageDigitalSignature
 	return sign(t, template, Pair{template, key}, key)
+}
+
+// Unidentified is the authority as one whose key has no identifier: what it signs has no authority key identifier.
+func (issuer Pair) Unidentified() Pair {
+	c := *issuer.Certificate
+	c.SubjectKeyId = nil
+	return Pair{&c, issuer.Key}
 }
 
 // Leaf makes a certificate on key that issuer signed.

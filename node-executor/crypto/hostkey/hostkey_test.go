@@ -1,6 +1,7 @@
 package hostkey_test
 
 import (
+	"bytes"
 	"crypto"
 	"encoding/pem"
 	"strings"
@@ -10,10 +11,11 @@ import (
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/cryptotest"
 	"github.com/reroot-dev/reroot/node-executor/crypto/hostkey"
+	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 )
 
 // files are what ssh-keygen makes of a key.
-func files(t *testing.T, key crypto.Signer) (private, public string) {
+func files(t testing.TB, key crypto.Signer) (private, public string) {
 	t.Helper()
 	block, err := ssh.MarshalPrivateKey(key, "root@seed")
 	if err != nil {
@@ -105,4 +107,86 @@ func TestRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// generate makes keys in no time: those of RSA are always the same.
+func generate(f *testing.F) func(pki.Algorithm) (crypto.Signer, error) {
+	rsa := cryptotest.RSA(f, 4)
+	return func(a pki.Algorithm) (crypto.Signer, error) {
+		if a.Name == "RSA" {
+			return rsa, nil
+		}
+		return pki.Generate(a)
+	}
+}
+
+// Whatever a file is: it becomes a key of the type that it was, and that stays; or it is refused, and nobody is told what is in it.
+func FuzzPrivate(f *testing.F) {
+	generator := generate(f)
+	for _, key := range []crypto.Signer{cryptotest.Ed(f), cryptotest.EC(f), cryptotest.EC384(f), cryptotest.RSA(f, 3)} {
+		private, _ := files(f, key)
+		f.Add([]byte(private))
+		f.Add([]byte(cryptotest.KeyPEM(key)))
+	}
+	f.Add([]byte("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n-----END OPENSSH PRIVATE KEY-----\n"))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		r := hostkey.NewRenewer(generator)
+		after, err := r.Private(file)
+		if err != nil {
+			if secret := strings.TrimSpace(string(file)); len(secret) > 8 && strings.Contains(err.Error(), secret) {
+				t.Errorf("the error quotes the file: %v", err)
+			}
+			return
+		}
+		old, err := ssh.ParsePrivateKey(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		renewed, err := ssh.ParsePrivateKey(after)
+		if err != nil || renewed.PublicKey().Type() != old.PublicKey().Type() || bytes.Equal(renewed.PublicKey().Marshal(), old.PublicKey().Marshal()) {
+			t.Errorf("%s became %v, %v", old.PublicKey().Type(), renewed, err)
+		}
+		if again, err := r.Private(after); err != nil || !bytes.Equal(again, after) {
+			t.Errorf("the new key was replaced: %v", err)
+		}
+	})
+}
+
+// Whatever a file beside a host key is: it becomes that key's public half if it was the old one's, with its comment, and stays
+// as it is if it was another's.
+func FuzzPublic(f *testing.F) {
+	private, public := files(f, cryptotest.Ed(f))
+	_, other := files(f, cryptotest.EC(f))
+	for _, file := range []string{public, other, strings.ReplaceAll(public, "root@seed", ""), "# a comment\n" + public, "from=\"*\" " + public, public + other} {
+		f.Add([]byte(file))
+	}
+	r := hostkey.NewRenewer(generate(f))
+	renewed, err := r.Private([]byte(private))
+	if err != nil {
+		f.Fatal(err)
+	}
+	signer, err := ssh.ParsePrivateKey(renewed)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, file []byte) {
+		after, known, err := r.Public(file)
+		if err != nil {
+			return
+		}
+		if !known {
+			if !bytes.Equal(after, file) {
+				t.Error("another's key changed")
+			}
+			return
+		}
+		key, comment, _, _, err := ssh.ParseAuthorizedKey(after)
+		_, was, _, _, wasErr := ssh.ParseAuthorizedKey(file)
+		if err != nil || wasErr != nil || !bytes.Equal(key.Marshal(), signer.PublicKey().Marshal()) || comment != was {
+			t.Errorf("%q became %q, %v", file, after, err)
+		}
+		if again, known, err := r.Public(after); err != nil || !known || !bytes.Equal(again, after) {
+			t.Errorf("the new half became %q, %v", again, err)
+		}
+	})
 }

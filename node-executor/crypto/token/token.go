@@ -5,7 +5,6 @@
 package token
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -20,7 +19,9 @@ import (
 	"math/big"
 	"strings"
 
+	"github.com/reroot-dev/reroot/node-executor/crypto/jsonfield"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
+	"github.com/reroot-dev/reroot/node-executor/crypto/splice"
 )
 
 var (
@@ -139,10 +140,9 @@ func (t *Token) Resign(old pki.KeyID, key crypto.Signer) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	header := t.header
-	if t.KeyID == KeyIDOf(old) {
-		// The kid is base64url: it stands in the JSON without escapes, exactly once as a whole string.
-		header = bytes.Replace(header, []byte(`"`+t.KeyID+`"`), []byte(`"`+KeyIDOf(id)+`"`), 1)
+	header, err := t.renamed(KeyIDOf(old), KeyIDOf(id))
+	if err != nil {
+		return nil, fmt.Errorf("cannot sign token %s: %w", t.ID, err)
 	}
 	text := t.signedText(header)
 	hash, sum, err := digest(t.Algorithm, text)
@@ -154,6 +154,22 @@ func (t *Token) Resign(old pki.KeyID, key crypto.Signer) ([]byte, error) {
 		return nil, fmt.Errorf("cannot sign token %s with %s: %w", t.ID, t.Algorithm, err)
 	}
 	return append(append(text, '.'), base64.RawURLEncoding.EncodeToString(signature)...), nil
+}
+
+// renamed is the header with another kid where it has the old one. Another member may have the same value.
+func (t *Token) renamed(old, renewed string) ([]byte, error) {
+	fields, err := jsonfield.Parse(t.header)
+	if err != nil {
+		return nil, ErrMalformed
+	}
+	if fields["/kid"].Text != old {
+		return t.header, nil
+	}
+	edits, err := fields.Set(t.header, "/kid", renewed)
+	if err != nil {
+		return nil, err
+	}
+	return splice.Apply(t.header, edits)
 }
 
 func (t *Token) sign(key crypto.Signer, hash crypto.Hash, sum []byte) ([]byte, error) {

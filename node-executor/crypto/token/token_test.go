@@ -1,9 +1,13 @@
 package token_test
 
 import (
+	"bytes"
 	"crypto"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -12,7 +16,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/token"
 )
 
-func id(t *testing.T, key crypto.Signer) pki.KeyID {
+func id(t testing.TB, key crypto.Signer) pki.KeyID {
 	t.Helper()
 	id, err := pki.IDOf(key.Public())
 	if err != nil {
@@ -117,4 +121,56 @@ func FuzzParse(f *testing.F) {
 			t.Error("a key that signed nothing signed this")
 		}
 	})
+}
+
+// Whatever the header is: of a token that is signed anew, the key's id becomes the new key's where it was the old one's, and
+// nothing else in it changes.
+func FuzzResign(f *testing.F) {
+	old, key := cryptotest.EC(f), cryptotest.EC(f)
+	oldID, newID := token.KeyIDOf(id(f, old)), token.KeyIDOf(id(f, key))
+	for _, header := range []string{
+		`{"alg":"ES256","kid":"KID"}`, `{ "typ" : "JWT", "kid" :"KID" ,"alg":"ES256"}`, `{"alg":"ES256","kid":"other"}`, `{"alg":"ES256"}`,
+		`{"alg":"ES256","x":"KID","kid":"KID"}`, `{"alg":"ES256","x":{"kid":"KID"},"kid":"KID"}`, `{"alg":"ES256","kid":"KID","kid":"KID"}`,
+		`{"alg":"ES256","kid":"\u004bID"}`, `{"alg":"ES256","KID":"KID"}`,
+	} {
+		f.Add(header)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		header = strings.ReplaceAll(strings.ReplaceAll(header, `\u004bID`, `\u00`+fmt.Sprintf("%02x", oldID[0])+oldID[1:]), "KID", oldID)
+		encode := base64.RawURLEncoding.EncodeToString
+		before, err := token.Parse([]byte(encode([]byte(header)) + ".e30." + encode([]byte("x"))))
+		if err != nil {
+			return
+		}
+		compact, err := before.Resign(id(t, old), key)
+		if err != nil {
+			return // of another algorithm
+		}
+		after, err := token.Parse(compact)
+		if err != nil || !after.SignedBy(key.Public()) || !after.SamePayload(before) {
+			t.Fatalf("got %s, %v", compact, err)
+		}
+		first, _, _ := strings.Cut(string(compact), ".")
+		renewed, err := base64.RawURLEncoding.DecodeString(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		was, is := members(t, header), members(t, string(renewed))
+		var kid string
+		if json.Unmarshal(was["kid"], &kid) == nil && kid == oldID {
+			was["kid"] = json.RawMessage(`"` + newID + `"`)
+		}
+		if !maps.EqualFunc(was, is, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
+			t.Errorf("header %s became %s", header, renewed)
+		}
+	})
+}
+
+func members(t *testing.T, header string) map[string]json.RawMessage {
+	t.Helper()
+	var found map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(header), &found); err != nil {
+		t.Fatal(err)
+	}
+	return found
 }

@@ -40,15 +40,20 @@ type Agreement struct {
 // Agreements are all there are.
 var Agreements = []Agreement{Validity, BundleDigests, Dependencies}
 
-// Concerned returns the names of the agreements that a document may have a part in.
-func Concerned(doc []byte) []string {
-	var names []string
+// Concerned calls yield with the names of the agreements that a field of a stored object has a part in, by the field's path.
+func Concerned(path string, yield func(name string)) {
+	annotation := func(of string) bool {
+		rest, ok := strings.CutPrefix(path, of)
+		return ok && strings.HasPrefix(rest, "[")
+	}
+	if !slices.ContainsFunc(annotated, annotation) {
+		return
+	}
 	for _, a := range Agreements {
-		if a.concerns(doc) {
-			names = append(names, a.Name)
+		if slices.ContainsFunc(a.markers, func(m string) bool { return strings.Contains(path, m) }) {
+			yield(a.Name)
 		}
 	}
-	return names
 }
 
 // concerns tells whether a document is an object with such a field. Only objects that are stored as protobuf have them.

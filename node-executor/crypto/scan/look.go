@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"maps"
 	"path"
 	"slices"
 
@@ -25,10 +24,14 @@ type sight struct {
 // look reads a site.
 func look(s site.Site, rules Rules) sight {
 	var seen sight
-	renamed := map[string]bool{}
+	apply := func(name string) {
+		if !slices.Contains(seen.applied, name) {
+			seen.applied = append(seen.applied, name)
+		}
+	}
 	text := func(text []byte) {
 		for _, kind := range rules.Renames.Kinds(text) {
-			renamed[kind] = true
+			apply(kind)
 		}
 	}
 	word := func(field string, value []byte) {
@@ -48,6 +51,7 @@ func look(s site.Site, rules Rules) sight {
 		},
 		Field: func(path string, value []byte) ([]byte, bool) {
 			word(path, value)
+			rule.Concerned(path, apply)
 			return nil, false
 		},
 		Text: func(_ string, plain []byte) []splice.Edit {
@@ -61,7 +65,6 @@ func look(s site.Site, rules Rules) sight {
 		Opened:    func() { seen.opened = true },
 		Passwords: s.Passwords,
 	})
-	seen.applied = slices.AppendSeq(rule.Concerned(s.Content), maps.Keys(renamed))
 	return seen
 }
 

@@ -15,10 +15,11 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
 )
 
-// Bounds of what has been read and not yet been taken into the result.
+// Bounds.
 const (
-	window     = 8 << 20 // bytes
+	window     = 8 << 20 // bytes of what has been read and not yet been taken into the result
 	leastBytes = 4 << 10 // that a site counts for, so that the number of sites is bounded as well
+	batchBytes = 128 << 10
 )
 
 // reader looks at many sites at once.
@@ -36,10 +37,18 @@ type reading struct {
 	site.Site
 	dropped string // by the rule of that name
 	given   bool   // it may be given a value, which is done in order: some rules go by what they did before
+	seen    bool   // before the rules were known
 	sight   sight
-	room    int64 // bytes that it counts for
-	done    chan struct{}
 }
+
+// batch is some sites that are looked at by one goroutine.
+type batch struct {
+	sites []*reading
+	bytes int64 // that they count for
+	done  chan struct{}
+}
+
+func newBatch() *batch { return &batch{done: make(chan struct{})} }
 
 func newReader(found func(pki.Algorithm)) *reader {
 	return &reader{found: found, settled: make(chan struct{}), room: semaphore.NewWeighted(window)}
@@ -59,76 +68,89 @@ func (rd *reader) settle(ctx context.Context, rules func(context.Context) (Rules
 // readAll reads a source and takes its sites into the result, in order.
 func (r *Result) readAll(ctx context.Context, rd *reader, source site.Source) error {
 	defer rd.looking.Wait()
-	queue := make(chan *reading, window/leastBytes)
+	queue := make(chan *batch, window/leastBytes) // has room for all that are begun
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(queue)
-		return source.Walk(ctx, func(s site.Site) error {
-			next, err := rd.begin(ctx, s)
-			if err == nil {
-				queue <- next // has room for all that are begun
+		next := newBatch()
+		begin := func() {
+			if len(next.sites) > 0 {
+				queue <- next
+				rd.begin(ctx, next)
 			}
-			return err
+			next = newBatch()
+		}
+		defer begin()
+		return source.Walk(ctx, func(s site.Site) error {
+			bytes := min(window, max(leastBytes, int64(len(s.Content))))
+			if !rd.room.TryAcquire(bytes) {
+				begin()
+				if err := rd.room.Acquire(ctx, bytes); err != nil {
+					return err
+				}
+			}
+			next.sites, next.bytes = append(next.sites, &reading{Site: s}), next.bytes+bytes
+			if next.bytes >= batchBytes {
+				begin()
+			}
+			return nil
 		})
 	})
 	group.Go(func() error {
-		for next := range queue {
+		for b := range queue {
 			select {
-			case <-next.done:
+			case <-b.done:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			if next.given {
-				next.sight = lookBy(&next.Site, rd.rules)
-				rd.tell(next.sight.leaves)
+			for _, n := range b.sites {
+				if n.given {
+					n.sight = lookBy(&n.Site, rd.rules)
+					rd.tell(n.sight.leaves)
+				}
+				if err := r.take(n); err != nil {
+					return err
+				}
 			}
-			if err := r.take(next); err != nil {
-				return err
-			}
-			rd.room.Release(next.room)
+			rd.room.Release(b.bytes)
 		}
 		return ctx.Err()
 	})
 	return group.Wait()
 }
 
-// begin has a site looked at.
-func (rd *reader) begin(ctx context.Context, s site.Site) (*reading, error) {
-	n := &reading{Site: s, room: min(window, max(leastBytes, int64(len(s.Content)))), done: make(chan struct{})}
-	if err := rd.room.Acquire(ctx, n.room); err != nil {
-		return nil, err
-	}
+// begin has sites looked at by the rules. Before they are known it looks without, so that the keys are known early, and
+// once more only where the rules change what there is to be seen.
+func (rd *reader) begin(ctx context.Context, b *batch) {
 	rd.looking.Go(func() {
-		defer close(n.done)
-		rd.read(ctx, n)
-	})
-	return n, nil
-}
-
-// read looks at a site by the rules. Before they are known it looks without, so that the keys in it are known early, and
-// once more only if the rules change what there is to be seen.
-func (rd *reader) read(ctx context.Context, n *reading) {
-	if n.Before == (site.Hash{}) {
-		n.Before = site.HashOf(n.Content)
-	}
-	early := false
-	select {
-	case <-rd.settled:
-	default:
-		if early = !atrest.Encrypted(n.Content); early {
-			n.sight = look(n.Site, Rules{})
-			rd.tell(n.sight.leaves)
-		}
+		defer close(b.done)
 		select {
 		case <-rd.settled:
-		case <-ctx.Done():
-			return // nobody takes it any more
+		default:
+			for _, n := range b.sites {
+				if n.seen = !atrest.Encrypted(n.Content); n.seen {
+					n.sight = look(n.Site, Rules{})
+					rd.tell(n.sight.leaves)
+				}
+			}
+			select {
+			case <-rd.settled:
+			case <-ctx.Done():
+				return // nobody takes them any more
+			}
 		}
-	}
+		for _, n := range b.sites {
+			rd.look(n)
+		}
+	})
+}
+
+// look looks at a site by the rules, which are settled.
+func (rd *reader) look(n *reading) {
 	if n.dropped = rd.rules.Changes.Dropped(n.Ref); n.dropped != "" || atrest.Encrypted(n.Content) {
 		return
 	}
-	if n.given = rd.rules.Changes.Sets(n.Ref); n.given || early && !rd.rules.concern(n.Site, n.sight) {
+	if n.given = rd.rules.Changes.Sets(n.Ref); n.given || n.seen && !rd.rules.concern(n.Site, n.sight) {
 		return
 	}
 	n.sight = look(n.Site, rd.rules)
@@ -152,15 +174,15 @@ func (rd *reader) tell(leaves []crawl.Leaf) {
 		if _, known := rd.known.LoadOrStore(sha256.Sum256(leaf.Bytes), true); known {
 			continue
 		}
-		private, _, err := pki.ParsePrivateKey(leaf.Bytes)
+		public, err := pki.PublicHalf(leaf.Bytes)
 		if err != nil {
 			continue // reported when it is added
 		}
-		id, err := pki.IDOf(private.Public())
+		id, err := pki.IDOf(public)
 		if err != nil {
 			continue
 		}
-		algorithm, err := pki.AlgorithmOf(private.Public())
+		algorithm, err := pki.AlgorithmOf(public)
 		if err != nil {
 			continue
 		}
@@ -175,6 +197,7 @@ func (rd *reader) tell(leaves []crawl.Leaf) {
 func lookBy(s *site.Site, rules Rules) sight {
 	after, names, err := rules.Changes.Set(s.Ref, s.Content)
 	if len(names) > 0 && s.Original == nil {
+		s.Before = s.StoredHash()
 		s.Original, s.Content = s.Content, after
 	}
 	seen := look(*s, rules)

@@ -108,7 +108,7 @@ func (r *Result) take(n *reading) error {
 	switch {
 	case n.dropped != "":
 		r.Applied[n.dropped] = append(r.Applied[n.dropped], n.Ref)
-		r.Dropped = append(r.Dropped, site.Change{Ref: n.Ref, Before: n.Before, Delete: true})
+		r.Dropped = append(r.Dropped, site.Change{Ref: n.Ref, Before: n.StoredHash(), Delete: true})
 		return nil
 	case n.Envelope == nil && atrest.Encrypted(n.Content):
 		r.waiting = append(r.waiting, n.Site)
@@ -146,6 +146,7 @@ func (r *Result) keep(s site.Site, seen sight) error {
 		r.Others.add(s)
 		return nil
 	}
+	s.Before = s.StoredHash()
 	r.Sites = append(r.Sites, s)
 	for _, name := range seen.applied {
 		r.Applied[name] = append(r.Applied[name], s.Ref)
@@ -161,6 +162,7 @@ func (r *Result) addWaiting(ctx context.Context, reader *reader) error {
 		var closed []site.Site
 		for _, s := range r.waiting {
 			if envelope, content, err := r.ring.Open(s.Name, s.Content); err == nil {
+				s.Before = s.StoredHash()
 				s.Envelope, s.Content = &envelope, content
 				opened = append(opened, s)
 			} else {

@@ -60,7 +60,7 @@ func (r Ref) String() string { return string(r.Store) + ":" + r.Name }
 type Site struct {
 	Ref
 	Content []byte
-	// Before is the hash of what is stored, when Content has been changed since.
+	// Before is the hash of what is stored; zero as long as that is Content.
 	Before Hash
 	// Envelope is how the stored value is encrypted, Content being what it opened to; nil when it is not encrypted.
 	Envelope *atrest.Envelope
@@ -73,6 +73,14 @@ type Site struct {
 	Windows iter.Seq2[[]byte, error]
 	// TooLarge is set for such a file that mentions a private key.
 	TooLarge bool
+}
+
+// StoredHash is the hash of what is stored.
+func (s *Site) StoredHash() Hash {
+	if s.Before == (Hash{}) {
+		return HashOf(s.Content)
+	}
+	return s.Before
 }
 
 // Change is what one site becomes.

@@ -7,6 +7,8 @@
 package commit
 
 import (
+	"bufio"
+	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,22 +27,29 @@ var ErrLocked = errors.New("another regeneration is running")
 // Files of the journal's directory.
 const (
 	lockFile     = "lock"
-	preparedFile = "prepared.json" // holds the new private keys
+	preparedFile = "prepared" // gob: header, and then each change; holds the new private keys
 	doneFile     = "done.json"
 	newSuffix    = ".new"
 )
 
 const (
-	format       = 1
-	maxJournal   = 1 << 30
+	format       = 2
+	maxSummary   = 64 << 20 // bytes
+	maxChanges   = 10_000_000
 	preparePoint = "journal.prepare"
 )
 
 // Record is what a prepared journal holds.
 type Record struct {
-	Format  int             `json:"format"`
-	Changes []site.Change   `json:"changes"`
-	Summary json.RawMessage `json:"summary"`
+	Changes []site.Change
+	Summary json.RawMessage
+}
+
+// header precedes the changes, which are written one by one: all together they may be large.
+type header struct {
+	Format  int
+	Changes int
+	Summary []byte
 }
 
 // Journal is a locked directory for one regeneration. The directory and its files are readable
@@ -91,26 +100,44 @@ func (j *Journal) Done() (json.RawMessage, error) {
 
 // Prepared returns what an interrupted regeneration was going to do; nil when nothing was begun.
 func (j *Journal) Prepared() (*Record, error) {
-	text, err := j.read(preparedFile)
-	if text == nil || err != nil {
-		return nil, err
+	f, err := j.root.Open(preparedFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	var r Record
-	// The error of the parser is left out: it may quote the journal.
-	if json.Unmarshal(text, &r) != nil || r.Format != format {
-		return nil, errors.New("cannot read journal: damaged or of another version")
+	if err != nil {
+		return nil, fmt.Errorf("cannot read journal: %w", err)
 	}
-	return &r, nil
+	defer f.Close()
+	in := gob.NewDecoder(bufio.NewReaderSize(f, 1<<20))
+	var h header
+	// The decoder's errors are left out: they may quote the journal.
+	if in.Decode(&h) != nil || h.Format != format || h.Changes < 0 || h.Changes > maxChanges {
+		return nil, errDamaged
+	}
+	r := &Record{Summary: h.Summary}
+	for range h.Changes {
+		var c site.Change
+		if in.Decode(&c) != nil {
+			return nil, errDamaged
+		}
+		r.Changes = append(r.Changes, c)
+	}
+	return r, nil
 }
+
+var errDamaged = errors.New("cannot read journal: damaged or of another version")
 
 // Write puts the changes on disk. They count for nothing until Prepare, and may be discarded: so that they can be
 // written while they are still being checked.
 func (j *Journal) Write(changes []site.Change, summary json.RawMessage, fault func(string) error) error {
-	text, err := json.Marshal(Record{Format: format, Changes: changes, Summary: summary})
-	if err != nil {
-		return fmt.Errorf("cannot encode journal: %w", err)
-	}
-	return j.write(preparedFile, text, preparePoint, fault)
+	return j.write(preparedFile, preparePoint, fault, func(w io.Writer) error {
+		out := gob.NewEncoder(w)
+		err := out.Encode(header{format, len(changes), summary})
+		for i := 0; i < len(changes) && err == nil; i++ {
+			err = out.Encode(changes[i])
+		}
+		return err
+	})
 }
 
 // Discard removes what Write wrote.
@@ -124,7 +151,11 @@ func (j *Journal) Prepare(fault func(string) error) error {
 // Finish records the summary and removes the journal with the private keys.
 func (j *Journal) Finish(summary json.RawMessage, fault func(string) error) error {
 	const point = "journal.finish"
-	if err := j.write(doneFile, summary, point, fault); err != nil {
+	err := j.write(doneFile, point, fault, func(w io.Writer) error {
+		_, err := w.Write(summary)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if err := j.publish(doneFile, point, fault); err != nil {
@@ -145,7 +176,7 @@ func (j *Journal) read(name string) ([]byte, error) {
 		return nil, fmt.Errorf("cannot read journal: %w", err)
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxJournal))
+	text, err := io.ReadAll(io.LimitReader(f, maxSummary))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read journal: %w", err)
 	}
@@ -153,7 +184,7 @@ func (j *Journal) read(name string) ([]byte, error) {
 }
 
 // write writes a file under a name that nobody reads.
-func (j *Journal) write(name string, text []byte, point string, fault func(string) error) error {
+func (j *Journal) write(name, point string, fault func(string) error, content func(io.Writer) error) error {
 	if err := fault(point + ".write"); err != nil {
 		return err
 	}
@@ -161,8 +192,8 @@ func (j *Journal) write(name string, text []byte, point string, fault func(strin
 	if err != nil {
 		return fmt.Errorf("cannot write journal: %w", err)
 	}
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	out := bufio.NewWriterSize(f, 1<<20)
+	if err := errors.Join(content(out), out.Flush(), f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("cannot write journal: %w", err)
 	}
 	return nil

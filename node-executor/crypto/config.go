@@ -18,6 +18,10 @@ import (
 // DefaultRoots are the directories of a node in which OpenShift keeps cryptography.
 var DefaultRoots = []string{"/etc/kubernetes", "/var/lib/kubelet", "/etc/machine-config-daemon"}
 
+// MemoryLimit, in bytes, is for runtime/debug.SetMemoryLimit in a process that regenerates: a single node's cluster needs
+// little more than half of it, and for a larger one the garbage collector works harder rather than take more than it must.
+const MemoryLimit = 176 << 20
+
 // Config says where the material is, what is to be kept and what the cluster is called from now on.
 type Config struct {
 	// Roots are the directories that are searched, usually the new deployment's /etc and /var/lib/kubelet.

@@ -49,8 +49,11 @@ func (b benchmarks) compare(ctx context.Context, c comparison) (ours, theirs flo
 	return median(figures[c.ours]), median(figures[c.theirs]), nil
 }
 
-// testBinary is a package's compiled tests and the directory that they expect to run in.
-type testBinary struct{ path, dir string }
+// dirVariable names a directory for what several processes of one run share.
+const dirVariable = "REROOT_BENCH_DIR"
+
+// testBinary is a package's compiled tests, the directory that they expect to run in, and one for what they share.
+type testBinary struct{ path, dir, scratch string }
 
 // build compiles the package's tests, once.
 func (b benchmarks) build(ctx context.Context, pkg string) (testBinary, error) {
@@ -60,7 +63,7 @@ func (b benchmarks) build(ctx context.Context, pkg string) (testBinary, error) {
 	if err != nil {
 		return testBinary{}, fmt.Errorf("cannot find package %s: %w", pkg, err)
 	}
-	t := testBinary{path: b.built[pkg], dir: strings.TrimSpace(string(dir))}
+	t := testBinary{path: b.built[pkg], dir: strings.TrimSpace(string(dir)), scratch: b.dir}
 	if t.path != "" {
 		return t, nil
 	}
@@ -77,7 +80,7 @@ func (b benchmarks) build(ctx context.Context, pkg string) (testBinary, error) {
 // run runs the benchmarks that match the pattern in one process and returns what it prints.
 func (t testBinary) run(ctx context.Context, pattern, benchtime string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, t.path, "-test.run=^$", "-test.bench="+pattern, "-test.benchtime="+benchtime)
-	cmd.Dir = t.dir
+	cmd.Dir, cmd.Env = t.dir, append(os.Environ(), dirVariable+"="+t.scratch)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()

@@ -86,8 +86,22 @@ func walkAll(ctx context.Context, t *testing.T, client *clientv3.Client, keys *e
 	for i := range count {
 		put(ctx, t, client, fmt.Sprintf("walk/%05d", i), "x")
 	}
+	others := []string{"/kubernetes.io/secrets/a/b", "/kubernetes.io/configmaps/a/b", "/kubernetes.io/secrets0", "/kubernetes.io/services/a", "\xff\xff"}
+	for _, key := range others {
+		put(ctx, t, client, key, "x")
+	}
+	defer func() {
+		for _, key := range append(others, "zz-later") {
+			if _, err := client.Delete(ctx, key); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
 	seen := map[string]bool{}
 	err := keys.Walk(ctx, func(s site.Site) error {
+		if len(seen) == 0 && s.Name != others[0] {
+			t.Errorf("%s came first", s.Name)
+		}
 		if seen[s.Name] {
 			t.Errorf("%s came twice", s.Name)
 		}
@@ -98,8 +112,8 @@ func walkAll(ctx context.Context, t *testing.T, client *clientv3.Client, keys *e
 		}
 		return nil
 	})
-	if err != nil || len(seen) != count || seen["zz-later"] {
-		t.Errorf("got %d keys, %v; want %d", len(seen), err, count)
+	if err != nil || len(seen) != count+len(others) || seen["zz-later"] {
+		t.Errorf("got %d keys, %v; want %d", len(seen), err, count+len(others))
 	}
 }
 

@@ -51,16 +51,30 @@ func New(client *clientv3.Client) *Keyspace { return &Keyspace{client, defaultBo
 // Within returns the key space with other bounds.
 func (k *Keyspace) Within(bounds Bounds) *Keyspace { return &Keyspace{k.client, bounds} }
 
-// Walk visits every key, in order, all at the revision of the first page.
+// secrets is where the API server of OpenShift keeps most private keys.
+const secrets = "/kubernetes.io/secrets/"
+
+// Walk visits every key, all at the revision of the first page: Secrets, because whoever finds private keys wants to find
+// them early, and then the others, in order.
 func (k *Keyspace) Walk(ctx context.Context, visit func(site.Site) error) error {
-	from, revision := "\x00", int64(0)
+	behind, revision := clientv3.GetPrefixRangeEnd(secrets), int64(0)
+	for _, r := range [][2]string{{secrets, behind}, {"\x00", secrets}, {behind, "\x00"}} {
+		if err := k.walkRange(ctx, r[0], r[1], &revision, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walkRange visits the keys from one on and before another; the null key is behind all.
+func (k *Keyspace) walkRange(ctx context.Context, from, end string, revision *int64, visit func(site.Site) error) error {
 	for {
-		page, err := k.client.Get(ctx, from, clientv3.WithFromKey(), clientv3.WithLimit(pageKeys), clientv3.WithRev(revision))
+		page, err := k.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(pageKeys), clientv3.WithRev(*revision))
 		if err != nil {
 			return fmt.Errorf("cannot list etcd from key %q: %w", from, err)
 		}
-		if revision == 0 { // later pages' headers tell the revision of their own time
-			revision = page.Header.Revision
+		if *revision == 0 { // later pages' headers tell the revision of their own time
+			*revision = page.Header.Revision
 		}
 		for _, kv := range page.Kvs {
 			if err := visit(site.Site{Ref: site.Ref{Store: site.Etcd, Name: string(kv.Key)}, Content: kv.Value}); err != nil {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,8 +29,8 @@ type Issued struct {
 	EncryptionKeys map[atrest.KeyID][]byte // kept ones stand for themselves
 }
 
-// Issue makes the new material: keys first, then certificates and tokens in any order, since they only depend on keys.
-// All keys are asked for at once: which is made first, and how many at a time, is up to generate.
+// Issue makes the new material. All keys are asked for at once: which is made first, and how many at a time, is up to
+// generate. Certificates and tokens depend on keys and on nothing else, and are made as soon as those are there.
 func (p *Plan) Issue(ctx context.Context, generate func(pki.Algorithm) (crypto.Signer, error)) (*Issued, error) {
 	made := &Issued{
 		Keys:         map[pki.KeyID]crypto.Signer{},
@@ -46,127 +45,88 @@ func (p *Plan) Issue(ctx context.Context, generate func(pki.Algorithm) (crypto.S
 			made.EncryptionKeys[id] = atrest.NewKey(key.Bytes)
 		}
 	}
-	if err := p.makeKeys(ctx, made, generate); err != nil {
+	i := issuer{Plan: p, keys: newSuccessors(p), serials: map[pki.CertificateID]*big.Int{}}
+	group, ctx := errgroup.WithContext(ctx)
+	i.keys.make(ctx, group, generate)
+	certificates, err := i.certificates(ctx, group)
+	tokens := i.tokens(ctx, group)
+	if err := errors.Join(group.Wait(), err); err != nil {
 		return nil, err
 	}
-	issue := issuer{Plan: p, made: made, serials: map[pki.CertificateID]*big.Int{}}
-	if err := issue.certificates(ctx); err != nil {
-		return nil, err
+	for id, key := range i.keys.all {
+		made.Keys[id] = key.signer
 	}
-	if err := p.signTokens(ctx, made); err != nil {
-		return nil, err
+	for id, der := range certificates {
+		made.Certificates[id] = *der
+	}
+	for id, text := range tokens {
+		made.Tokens[id] = *text
 	}
 	return made, nil
 }
 
-// signTokens signs in parallel: a cluster may have a thousand tokens, and RSA takes a millisecond for each.
-func (p *Plan) signTokens(ctx context.Context, made *Issued) error {
-	var todo []*graph.Token
-	for _, decision := range p.Tokens {
-		if decision.Action == Resigned {
-			todo = append(todo, decision.Token)
-		}
-	}
-	signed := make([][]byte, len(todo))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, t := range todo {
-		group.Go(func() (err error) {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			signed[i], err = t.Resign(t.Key.ID, made.Keys[t.Key.ID])
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	for i, t := range todo {
-		made.Tokens[t.ID] = signed[i]
-	}
-	return nil
-}
-
-func (p *Plan) makeKeys(ctx context.Context, made *Issued, generate func(pki.Algorithm) (crypto.Signer, error)) error {
-	var fresh []*graph.Key
-	for id, decision := range p.Keys {
-		switch decision.Action {
-		case Fresh:
-			fresh = append(fresh, decision.Key)
-		case Given:
-			made.Keys[id] = decision.Signer()
-		}
-	}
-	keys := make([]crypto.Signer, len(fresh))
-	group, ctx := errgroup.WithContext(ctx)
-	for i, k := range fresh {
-		group.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			key, err := generate(k.Algorithm)
-			keys[i] = key
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return fmt.Errorf("cannot generate keys: %w", err)
-	}
-	for i, k := range fresh {
-		made.Keys[k.ID] = keys[i]
-	}
-	return nil
-}
-
 type issuer struct {
 	*Plan
-	made    *Issued
+	keys    *successors
 	serials map[pki.CertificateID]*big.Int
 }
 
-func (i *issuer) certificates(ctx context.Context) error {
-	var todo []*graph.Certificate
-	for _, decision := range i.Certificates {
+// tokens has the tokens signed. What is returned is complete when the group is done.
+func (i *issuer) tokens(ctx context.Context, group *errgroup.Group) map[token.ID]*[]byte {
+	signed := map[token.ID]*[]byte{}
+	for id, decision := range i.Tokens {
+		if decision.Action != Resigned {
+			continue
+		}
+		t, text := decision.Token, new([]byte)
+		signed[id] = text
+		group.Go(func() (err error) {
+			if err := i.keys.wait(ctx, t.Key.ID); err != nil {
+				return err
+			}
+			*text, err = t.Resign(t.Key.ID, i.keys.of(t.Key.ID))
+			return err
+		})
+	}
+	return signed
+}
+
+// certificates has the certificates issued. What is returned is complete when the group is done.
+func (i *issuer) certificates(ctx context.Context, group *errgroup.Group) (map[pki.CertificateID]*[]byte, error) {
+	issued := map[pki.CertificateID]*[]byte{}
+	for id, decision := range i.Certificates {
 		switch decision.Action {
 		case Reissued:
 			serial, err := pki.NewSerial()
 			if err != nil {
-				return err
+				return issued, err
 			}
-			i.serials[decision.Certificate.ID] = serial
-			todo = append(todo, decision.Certificate)
+			i.serials[id] = serial
 		case Replaced:
-			i.made.Certificates[decision.Certificate.ID] = decision.rule.Certificate.DER
+			issued[id] = &decision.rule.Certificate.DER
 		}
 	}
-	ders := make([][]byte, len(todo))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for n, c := range todo {
+	for id := range i.serials { // complete: an issuer may be named by its serial number
+		c, der := i.Certificates[id].Certificate, new([]byte)
+		issued[id] = der
 		group.Go(func() (err error) {
-			if err := ctx.Err(); err != nil {
+			if err := i.keys.wait(ctx, c.Key.ID, c.Issuer.ID); err != nil {
 				return err
 			}
-			ders[n], err = i.reissue(c)
+			*der, err = i.reissue(c)
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	for n, c := range todo {
-		i.made.Certificates[c.ID] = ders[n]
-	}
-	return nil
+	return issued, nil
 }
 
+// reissue issues a certificate whose keys are there.
 func (i *issuer) reissue(c *graph.Certificate) ([]byte, error) {
-	r := pki.Reissue{Signer: i.made.Keys[c.Issuer.ID], Serial: i.serials[c.ID], Name: i.rules.Name}
+	r := pki.Reissue{Signer: i.keys.of(c.Issuer.ID), Serial: i.serials[c.ID], Name: i.rules.Name}
 	if r.Signer == nil {
 		r.Signer = c.Issuer.Private
 	}
-	if key := i.made.Keys[c.Key.ID]; key != nil {
+	if key := i.keys.of(c.Key.ID); key != nil {
 		r.PublicKey = key.Public()
 		r.SubjectKeyID = i.subjectKeyID(c.Key, c.SubjectKeyID)
 	}
@@ -191,14 +151,15 @@ func (i *issuer) reissue(c *graph.Certificate) ([]byte, error) {
 // subjectKeyID maps an identifier of a key to that of its successor. It is the same function
 // for the key's own certificates and for those it signed, so that they cannot disagree. Nil stays nil.
 func (i *issuer) subjectKeyID(k *graph.Key, old []byte) []byte {
-	if old == nil || i.made.Keys[k.ID] == nil {
+	successor := i.keys.of(k.ID)
+	if old == nil || successor == nil {
 		return old
 	}
 	decision := i.Keys[k.ID]
 	if decision.rule != nil && decision.rule.SubjectKeyID != nil {
 		return decision.rule.SubjectKeyID
 	}
-	renewed := i.made.Keys[k.ID].Public()
+	renewed := successor.Public()
 	if id, err := pki.IDOf(renewed); err == nil && id == k.ID {
 		return old
 	}

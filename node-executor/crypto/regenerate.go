@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/commit"
+	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/forge"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
@@ -191,8 +192,8 @@ func (n *node) issue(ctx context.Context, p *plan.Plan, keys *forge.Forge, found
 	return made, left, err
 }
 
-// carryOut makes the changes. Etcd comes first: its transactions are the ones that can still be refused. Then it forgets
-// the old values while files are replaced.
+// carryOut makes the changes. Etcd comes first: its transactions are the ones that can still be refused. Meanwhile new files
+// are written beside the old ones. While these are replaced, etcd forgets the old values.
 func (n *node) carryOut(ctx context.Context, changes []site.Change) error {
 	var c *cluster
 	switch {
@@ -201,23 +202,39 @@ func (n *node) carryOut(ctx context.Context, changes []site.Change) error {
 		if c, err = n.cluster(); err != nil {
 			return err
 		}
-		if err := n.timed("change etcd", func() error { return c.apply(ctx, changes, n.config.Fault) }); err != nil {
-			return err
-		}
 	case slices.ContainsFunc(changes, func(c site.Change) bool { return c.Store != site.File }):
 		return errors.New("cannot finish an interrupted regeneration without etcd")
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	var staged *files.Staged
+	group, changing := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return n.timed("change files", func() error {
-			if err := n.files.Apply(ctx, changes, n.config.Fault); err != nil {
-				return err
-			}
-			return n.files.Confirm(ctx, changes)
+		return n.timed("stage files", func() (err error) {
+			staged, err = n.files.Stage(changing, changes, n.config.Fault)
+			return err
 		})
 	})
 	if c != nil {
-		group.Go(func() error { return n.timed("forget", func() error { return n.forget(ctx, c) }) })
+		group.Go(func() error {
+			return n.timed("change etcd", func() error { return c.apply(changing, changes, n.config.Fault) })
+		})
+	}
+	if err := group.Wait(); err != nil {
+		if staged != nil {
+			staged.Close()
+		}
+		return err
+	}
+	group, changing = errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return n.timed("change files", func() error {
+			if err := staged.Apply(changing, n.config.Fault); err != nil {
+				return err
+			}
+			return n.files.Confirm(changing, changes)
+		})
+	})
+	if c != nil {
+		group.Go(func() error { return n.timed("forget", func() error { return n.forget(changing, c) }) })
 	}
 	return group.Wait()
 }

@@ -12,6 +12,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 )
 
 // ErrVersion marks a data directory that no given program may open. An etcd of a newer minor raises the
@@ -23,6 +24,7 @@ const (
 	startTimeout = time.Minute
 	stopTimeout  = 30 * time.Second
 	callSize     = 256 << 20 // bytes of the largest call or answer
+	windowSize   = 16 << 20  // bytes that are sent ahead
 	// startPoll is how often a program that is starting is looked at.
 	startPoll = 10 * time.Millisecond
 	quota     = "8589934592"
@@ -191,6 +193,8 @@ func pause(ctx context.Context) error {
 
 func dial(config clientv3.Config) (*clientv3.Client, error) {
 	config.MaxCallRecvMsgSize, config.MaxCallSendMsgSize = callSize, callSize
+	// A whole answer is sent without waiting in between: whoever reads it may be busy with making keys.
+	config.DialOptions = append(slices.Clone(config.DialOptions), grpc.WithInitialWindowSize(windowSize), grpc.WithInitialConnWindowSize(windowSize))
 	config.DialTimeout = startTimeout
 	config.Logger = zap.NewNop() // errors are returned; the client would print them as well
 	config.Endpoints = slices.Clone(config.Endpoints)

@@ -9,7 +9,6 @@ import (
 	"path"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -97,27 +96,32 @@ func (p place) remove() error {
 	return nil
 }
 
-// sync makes the names in a directory last.
-func (p place) sync() error {
+// syncAll makes all that was written to the file systems of some directories last. To flush some hundred files and
+// directories one by one would take the file system as many commits of its journal.
+func syncAll(dirs map[place]bool, fault func(string) error) error {
+	if err := fault("file.sync"); err != nil {
+		return err
+	}
+	synced := map[uint64]bool{} // by device
+	for dir := range dirs {
+		if err := dir.syncFileSystem(synced); err != nil {
+			return fmt.Errorf("cannot make changes last: %w", err)
+		}
+	}
+	return nil
+}
+
+// syncFileSystem flushes the file system that a directory is in, unless that was done.
+func (p place) syncFileSystem(done map[uint64]bool) error {
 	d, err := p.root.Open(p.name)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// syncDirs makes the names in directories last.
-func syncDirs(dirs map[place]bool, fault func(string) error) error {
-	if err := fault("file.sync"); err != nil {
+	defer d.Close()
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(d.Fd()), &stat); err != nil || done[stat.Dev] {
 		return err
 	}
-	var group errgroup.Group
-	group.SetLimit(syncers)
-	for dir := range dirs {
-		group.Go(dir.sync)
-	}
-	if err := group.Wait(); err != nil {
-		return fmt.Errorf("cannot make changes last: %w", err)
-	}
-	return nil
+	done[stat.Dev] = true
+	return unix.Syncfs(int(d.Fd()))
 }

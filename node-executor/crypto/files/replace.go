@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -27,49 +28,73 @@ func isStaged(name string) bool {
 	return strings.HasPrefix(name, stagedPrefix) && strings.HasSuffix(name, stagedSuffix)
 }
 
-// syncers is how many files are flushed at once: a journalling file system commits them together.
-const syncers = 16
-
 // Apply brings files to the state that the changes want. It may be called again after a crash at any point: what is
 // done already is passed over. Nothing is replaced before every file is known to be as expected and all
 // new contents are on disk. Fault is called before each step that writes, never concurrently.
 func (t *Tree) Apply(ctx context.Context, changes []site.Change, fault func(string) error) error {
-	o, err := t.open()
+	staged, err := t.Stage(ctx, changes, fault)
 	if err != nil {
 		return err
 	}
-	defer o.close()
-	var todo, first, last []*work
-	dirs := map[place]bool{}
+	return staged.Apply(ctx, fault)
+}
+
+// Staged are files whose new contents are written beside them, and perhaps not on disk yet.
+type Staged struct {
+	opened
+	first, last []*work
+	dirs        map[place]bool
+}
+
+// Stage does the part of Apply that replaces nothing. What it returns must be applied.
+func (t *Tree) Stage(ctx context.Context, changes []site.Change, fault func(string) error) (_ *Staged, err error) {
+	o, err := t.open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			o.close()
+		}
+	}()
+	s := &Staged{opened: o, dirs: map[place]bool{}}
+	var todo []*work
 	err = o.each(ctx, changes, func(w *work) error {
 		// Also of what was done before, perhaps just before power was lost: it must last.
-		dirs[w.file.dir()] = true
+		s.dirs[w.file.dir()] = true
 		switch {
 		case w.done:
 			return nil
 		case w.Delete || w.mounted:
-			last = append(last, w)
+			s.last = append(s.last, w)
 		default:
-			first = append(first, w)
+			s.first = append(s.first, w)
 		}
 		todo = append(todo, w)
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("cannot change %w", err)
+		return nil, fmt.Errorf("cannot change %w", err)
 	}
-	keepLinks(first)
+	keepLinks(s.first)
 	if err := stageAll(ctx, todo, fault); err != nil {
-		return err
+		return nil, err
 	}
-	if slices.ContainsFunc(todo, (*work).needsStaged) {
-		if err := syncDirs(dirs, fault); err != nil {
-			return err
-		}
+	return s, nil
+}
+
+// Apply puts the new contents into place.
+func (s *Staged) Apply(ctx context.Context, fault func(string) error) error {
+	defer s.close()
+	if err := syncAll(s.dirs, fault); err != nil {
+		return err
 	}
 	// A name that is removed had its content moved, and what is overwritten may stand elsewhere under a name that is replaced:
 	// these have to last before.
-	for _, phase := range [][]*work{first, last} {
+	for _, phase := range [][]*work{s.first, s.last} {
+		if len(phase) == 0 {
+			continue
+		}
 		for _, w := range phase {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -78,12 +103,15 @@ func (t *Tree) Apply(ctx context.Context, changes []site.Change, fault func(stri
 				return fmt.Errorf("cannot change %s: %w", w.Ref, err)
 			}
 		}
-		if err := syncDirs(dirs, fault); err != nil {
+		if err := syncAll(s.dirs, fault); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// Close gives up what was not applied; the staged files stay for the next attempt.
+func (s *Staged) Close() { s.close() }
 
 // Confirm reads the files that the changes are about and fails where one is not as it was to become.
 func (t *Tree) Confirm(ctx context.Context, changes []site.Change) error {
@@ -214,13 +242,10 @@ func keepLinks(all []*work) {
 	}
 }
 
-// needsStaged tells whether the staged file is what a later attempt needs to know what this one was doing.
-func (w *work) needsStaged() bool { return w.leader != nil || w.mounted }
-
 // stageAll writes the new contents beside the files they replace.
 func stageAll(ctx context.Context, todo []*work, fault func(string) error) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(syncers)
+	group.SetLimit(runtime.GOMAXPROCS(0))
 	for _, w := range todo {
 		if w.Delete || w.half || w.leader != nil {
 			continue
@@ -263,7 +288,7 @@ func (w *work) stage() error {
 	if old, _, err := w.file.staged().open(); err == nil {
 		complete, err := w.stagedContent()
 		complete = complete && sameMetadata(model, old) == nil
-		if err := errors.Join(err, old.Sync(), old.Close()); complete || err != nil {
+		if err := errors.Join(err, old.Close()); complete || err != nil {
 			return err
 		}
 	}
@@ -280,9 +305,6 @@ func (w *work) stage() error {
 	}
 	if err == nil {
 		err = sameMetadata(model, f)
-	}
-	if err == nil {
-		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
 }

@@ -2,8 +2,11 @@
 //
 // To generate an RSA key takes a thousand times as long as anything else that is done with it, and it can be begun as
 // soon as a key is seen that will be replaced: long before it is known what will be issued on the new one. So a reader says
-// which keys it expects to be wanted, all processors make them, the slowest kinds first, because a long job at the end
+// which keys it expects to be wanted, processors make them, the slowest kinds first, because a long job at the end
 // would leave the others idle, and whoever wants one takes it when it is ready.
+//
+// Until the first key is taken one processor is left to the reader. Goroutines that compute are interrupted only every ten
+// milliseconds, and who reads from another process would wait as long for each piece.
 package forge
 
 import (
@@ -30,6 +33,7 @@ type Forge struct {
 	changed *sync.Cond // something below changed
 	orders  map[pki.Algorithm]*orders
 	failure error // of a generation; there are no more keys after it
+	wanted  bool  // a key was asked for
 	closed  bool
 }
 
@@ -42,12 +46,13 @@ type orders struct {
 	awaited  int // callers of Take
 }
 
-// New starts a forge that makes keys by generate, on as many goroutines as there are processors. It must be closed.
+// New starts a forge that makes keys by generate. It must be closed.
 func New(generate func(pki.Algorithm) (crypto.Signer, error)) *Forge {
 	f := &Forge{generate: generate, orders: map[pki.Algorithm]*orders{}}
 	f.changed = sync.NewCond(&f.mu)
-	for range runtime.GOMAXPROCS(0) {
-		f.workers.Go(f.work)
+	processors := runtime.GOMAXPROCS(0)
+	for i := range processors {
+		f.workers.Go(func() { f.work(i < max(1, processors-1)) })
 	}
 	return f
 }
@@ -95,6 +100,10 @@ func (f *Forge) Take(ctx context.Context, a pki.Algorithm) (crypto.Signer, error
 	defer stopWaking()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !f.wanted {
+		f.wanted = true
+		f.changed.Broadcast()
+	}
 	o := f.of(a)
 	o.awaited++
 	defer func() { o.awaited-- }()
@@ -126,12 +135,13 @@ func (f *Forge) of(a pki.Algorithm) *orders {
 	return f.orders[a]
 }
 
-func (f *Forge) work() {
+// work makes keys; all the time, or only since one was asked for. Of several processors all but one work early.
+func (f *Forge) work(early bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for !f.closed && f.failure == nil {
 		a, ok := f.slowest()
-		if !ok {
+		if !ok || !early && !f.wanted {
 			f.changed.Wait()
 			continue
 		}

@@ -80,12 +80,21 @@ func TestTheSlowestComeFirst(t *testing.T) {
 		return r.generate(a)
 	})
 	defer f.Close()
-	// As many as there are workers: each says that it is busy.
-	workers := 0
-	for range runtime.GOMAXPROCS(0) {
+	workers := runtime.GOMAXPROCS(0)
+	for range workers {
 		f.Expect(pki.Algorithm{Name: "Ed25519", Bits: 256})
+	}
+	// All but one begin at once, and the last one when a key is asked for: each says that it is busy.
+	for range max(1, workers-1) {
 		<-busy
-		workers++
+	}
+	first := make(chan error)
+	go func() {
+		_, err := f.Take(t.Context(), p256)
+		first <- err
+	}()
+	if workers > 1 {
+		<-busy
 	}
 	for _, a := range []pki.Algorithm{p256, small, large, p256, small, large} {
 		f.Expect(a)
@@ -96,7 +105,10 @@ func TestTheSlowestComeFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := []pki.Algorithm{large, large, small, small, p256, p256}
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	want := []pki.Algorithm{large, large, small, small, p256, p256, p256}
 	r.mu.Lock()
 	if !slices.Equal(r.made, want) {
 		t.Errorf("made %v, want %v", r.made, want)

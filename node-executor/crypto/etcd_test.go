@@ -301,3 +301,33 @@ func TestEtcdMember(t *testing.T) {
 		})
 	}
 }
+
+// forgetful is an etcd whose data directory keeps what it should forget.
+type forgetful struct{ etcd.DataDir }
+
+func (forgetful) Forget(context.Context, func(string) error) error { return nil }
+
+// Whatever an etcd keeps of old keys, in whatever file, is noticed.
+func TestWhatEtcdKeepsIsNoticed(t *testing.T) {
+	programs := cryptotest.EtcdPrograms(t)
+	s := newSmall(t)
+	data := filepath.Join(t.TempDir(), "etcd")
+	cryptotest.ServeEtcd(t, programs["3.6"], data, func(ctx context.Context, client *clientv3.Client) {
+		for key, value := range s.objects(t) {
+			if _, err := client.Put(ctx, key, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	config := configure(t, s.tree.write(t), plan.Rules{Validity: plan.Extend, Now: now})
+	dir := etcd.DataDir{Dir: data, Programs: programs, Runner: cryptotest.Runner{}}
+	config.Etcd = forgetful{dir}
+	if _, err := crypto.Regenerate(t.Context(), config); err == nil || !strings.Contains(err.Error(), "cannot forget old private keys: file:"+data) {
+		t.Errorf("got error %v", err)
+	}
+	config.Etcd = dir // and what was begun can be ended
+	if _, err := crypto.Regenerate(t.Context(), config); err != nil {
+		t.Error(err)
+	}
+	s.nothingLeft(t, data)
+}

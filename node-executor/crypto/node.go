@@ -15,6 +15,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+	"github.com/reroot-dev/reroot/node-executor/crypto/verify"
 )
 
 // node is the stores of a stopped node.
@@ -25,7 +26,10 @@ type node struct {
 	// is not read from files.
 	cluster func() (*cluster, error)
 
-	mu      sync.Mutex
+	// needles are for the old private keys; nil in a call that goes on after an interruption.
+	needles *verify.Needles
+
+	mu      sync.Mutex // guards timings
 	timings []Timing
 }
 

@@ -130,6 +130,7 @@ func (n *node) prepare(ctx context.Context, journal *commit.Journal) (*commit.Re
 		return nil, &RefusedError{Stage: "plan", Problems: p.Problems}
 	}
 	needles := verify.OldSecrets(p)
+	n.needles = needles
 	made, problems, err := n.issue(ctx, p, keys, found, needles)
 	if err != nil {
 		return nil, err
@@ -239,7 +240,8 @@ func (n *node) carryOut(ctx context.Context, changes []site.Change) error {
 	return group.Wait()
 }
 
-// forget drops what etcd keeps of the replaced values, and closes it.
+// forget drops what etcd keeps of the replaced values, closes it, and searches what is on disk. After an interruption that
+// is not searched: nobody knows the old keys any more.
 func (n *node) forget(ctx context.Context, c *cluster) error {
 	if err := c.keys.Compact(ctx, n.config.Fault); err != nil {
 		return err
@@ -247,7 +249,18 @@ func (n *node) forget(ctx context.Context, c *cluster) error {
 	if err := n.close(); err != nil {
 		return err
 	}
-	return n.config.Etcd.Forget(ctx, n.config.Fault)
+	if err := n.config.Etcd.Forget(ctx, n.config.Fault); err != nil {
+		return err
+	}
+	dir := n.config.Etcd.Directory()
+	if dir == "" || n.needles == nil {
+		return nil
+	}
+	left, err := verify.NoSecretsBelow(ctx, dir, n.needles)
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("cannot forget old private keys: %s", left[0])
+	}
+	return err
 }
 
 // replacement describes what became of a key.

@@ -68,6 +68,9 @@ type DataDir struct {
 	CopyTo string
 }
 
+// Directory implements [Opener].
+func (d DataDir) Directory() string { return d.Dir }
+
 // Bounds implements [Opener].
 func (d DataDir) Bounds() Bounds { return Bounds{Operations: 4000, Bytes: 8 << 20} }
 
@@ -226,6 +229,9 @@ func (e Endpoint) Forget(ctx context.Context, fault func(string) error) (err err
 	}
 	return nil
 }
+
+// Directory implements [Opener].
+func (e Endpoint) Directory() string { return "" }
 
 // Bounds implements [Opener].
 func (e Endpoint) Bounds() Bounds { return defaultBounds }

@@ -37,6 +37,8 @@ type Opener interface {
 	// Forget is called after the end, when values were replaced and the history was dropped: none of the former may be
 	// left elsewhere. It may be repeated after a crash at any point. Fault is called before each step.
 	Forget(ctx context.Context, fault func(string) error) error
+	// Directory is where all that is kept stands in files when it is not open; "" where that is out of reach.
+	Directory() string
 }
 
 // Keyspace is all keys of an etcd.

@@ -152,7 +152,7 @@ func (w walk) read(dir *os.Root, base, name string) (found site.Site, err error)
 	}
 	defer f.Close()
 	if size > MaxFile {
-		found.Windows = windows(w.root.Host, name)
+		found.Windows = Windows(w.root.Host, name)
 		found.TooLarge, err = mentionsKey(found.Windows)
 		return found, err
 	}

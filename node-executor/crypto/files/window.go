@@ -14,8 +14,9 @@ const (
 	windowOverlap = 1 << 10 // bytes, longer than anything that is searched for in them
 )
 
-// windows shows a file of a root piece by piece. It opens all anew: a visitor may keep it for later.
-func windows(root, name string) iter.Seq2[[]byte, error] {
+// Windows shows a file of a root piece by piece, one overlapping the next by 1 KiB. It opens all anew: a visitor may keep it
+// for later. A piece is the visitor's until the next one.
+func Windows(root, name string) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		dir, err := os.OpenRoot(root)
 		if err != nil {

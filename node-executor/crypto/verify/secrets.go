@@ -9,10 +9,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/bits"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
+	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
@@ -174,6 +178,22 @@ func NoSecrets(ctx context.Context, source site.Source, plain map[site.Ref]bool,
 		return nil, fmt.Errorf("cannot search for old private keys: %w", err)
 	}
 	return slices.Compact(problems), nil // the pieces of a large file overlap
+}
+
+// NoSecretsBelow reads all files below a directory of this host as they are, and reports those that hold a needle.
+func NoSecretsBelow(ctx context.Context, dir string, needles *Needles) ([]plan.Problem, error) {
+	var problems []plan.Problem
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err = errors.Join(err, ctx.Err()); err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		s := site.Site{Ref: site.Ref{Store: site.File, Name: filepath.Join(dir, name)}, Windows: files.Windows(dir, name)}
+		return searchWindows(s, func(path string, window []byte) { problems = append(problems, needles.search(s.Ref, path, window)...) })
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot search for old private keys: %w", err)
+	}
+	return slices.Compact(problems), nil
 }
 
 // searchWindows looks at a file that is too large to be opened, as it is.

@@ -10,7 +10,10 @@
 //	issue    generate keys in parallel, splice certificates, sign tokens
 //	stage    the new content of every site, in memory
 //	verify   read the staged content anew: its list of invariants; no old private key anywhere
-//	commit   journal; guarded etcd transactions; atomic file replacement; forget what etcd keeps of old values
+//	commit   journal; guarded etcd transactions; atomic file replacement; forget what etcd keeps of old values, and look
+//
+// To make keys takes most of the time, so they are made from the moment when the first old one is seen, which is before etcd
+// has started; what is issued on a key is issued as soon as that is there.
 //
 // Until the journal is written nothing has changed; from then on it only goes forward. A call after a crash
 // finishes what was begun, and a call after the end returns the summary of what was done.

@@ -52,7 +52,8 @@ func fuzz(ctx context.Context, each time.Duration, packages []string) error {
 	failed := 0
 	for _, t := range targets {
 		fmt.Printf("\n%s %s\n", t.pkg, t.name)
-		run := exec.CommandContext(ctx, "go", "test", "-run=^$", "-fuzz=^"+t.name+"$", "-fuzztime="+each.String(), t.pkg)
+		run := exec.CommandContext(ctx, "go", "test", "-run=^$", "-fuzz=^"+t.name+"$", "-fuzztime="+each.String(),
+			"-fuzzminimizetime=1s", t.pkg) // without a limit one input may be made smaller until the time is over
 		run.Stdout, run.Stderr = os.Stdout, os.Stderr
 		// The go command must end its own workers: interrupt it as Ctrl-C would.
 		run.Cancel = func() error { return run.Process.Signal(os.Interrupt) }

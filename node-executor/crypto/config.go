@@ -49,15 +49,15 @@ type Config struct {
 }
 
 // oneAtATime lets steps that go on beside each other begin one after the other.
-func oneAtATime(fault func(string) error) func(string) error {
-	if fault == nil {
+func oneAtATime(begin func(string) error) func(string) error {
+	if begin == nil {
 		return func(string) error { return nil }
 	}
 	var mu sync.Mutex
 	return func(point string) error {
 		mu.Lock()
 		defer mu.Unlock()
-		return fault(point)
+		return begin(point)
 	}
 }
 

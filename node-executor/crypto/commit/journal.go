@@ -37,6 +37,7 @@ const (
 	maxSummary   = 64 << 20 // bytes
 	maxChanges   = 10_000_000
 	preparePoint = "journal.prepare"
+	finishPoint  = "journal.finish"
 )
 
 // Record is what a prepared journal holds.
@@ -150,15 +151,14 @@ func (j *Journal) Prepare(fault func(string) error) error {
 
 // Finish records the summary and removes the journal with the private keys.
 func (j *Journal) Finish(summary json.RawMessage, fault func(string) error) error {
-	const point = "journal.finish"
-	err := j.write(doneFile, point, fault, func(w io.Writer) error {
+	err := j.write(doneFile, finishPoint, fault, func(w io.Writer) error {
 		_, err := w.Write(summary)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := j.publish(doneFile, point, fault); err != nil {
+	if err := j.publish(doneFile, finishPoint, fault); err != nil {
 		return err
 	}
 	if err := fault("journal.wipe"); err != nil {

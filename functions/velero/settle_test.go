@@ -1,14 +1,17 @@
 package velero_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/functions"
@@ -82,6 +85,18 @@ func TestRestlessCluster(t *testing.T) {
 		seen, err := backups.Get(t.Context(), "woken-dozing", metav1.GetOptions{})
 		if err != nil || seen.GetAnnotations()["reroot.dev/woken"] == "" {
 			t.Errorf("Velero sees no change: %v, %v", seen.GetAnnotations(), err)
+		}
+		// It has to end, too, if it is woken often enough: as long as it seems to be running Velero begins no other.
+		err = wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 90*time.Second, true, func(ctx context.Context) (bool, error) {
+			if seen, err = backups.Get(ctx, "woken-dozing", metav1.GetOptions{}); err != nil {
+				return false, err
+			}
+			_, _ = (backup.Function{Cluster: world.Client}).Handle(ctx, y.state, y.last) // says again that it waits
+			phase, _, _ := unstructured.NestedString(seen.Object, "status", "phase")
+			return phase != "ReadyToStart" && phase != "InProgress", nil
+		})
+		if err != nil {
+			t.Errorf("Velero does not go on with it: %v, %v", seen.Object["status"], err)
 		}
 	})
 	t.Run("until the deadline", func(t *testing.T) {

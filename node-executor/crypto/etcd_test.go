@@ -7,6 +7,7 @@ import (
 	stdcrypto "crypto"
 	"encoding/base64"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -325,9 +326,44 @@ func TestWhatEtcdKeepsIsNoticed(t *testing.T) {
 	if _, err := crypto.Regenerate(t.Context(), config); err == nil || !strings.Contains(err.Error(), "cannot forget old private keys: file:"+data) {
 		t.Errorf("got error %v", err)
 	}
+	if _, err := crypto.Regenerate(t.Context(), config); err == nil { // a second attempt knows as much
+		t.Error("it is not noticed by a second attempt")
+	}
 	config.Etcd = dir // and what was begun can be ended
 	if _, err := crypto.Regenerate(t.Context(), config); err != nil {
 		t.Error(err)
 	}
 	s.nothingLeft(t, data)
+}
+
+// A copy of the database beside etcd's own files is noticed while nothing is changed.
+func TestCopyBesideEtcd(t *testing.T) {
+	programs := cryptotest.EtcdPrograms(t)
+	s := newSmall(t)
+	data := filepath.Join(t.TempDir(), "etcd")
+	cryptotest.ServeEtcd(t, programs["3.6"], data, func(ctx context.Context, client *clientv3.Client) {
+		for key, value := range s.objects(t) {
+			if _, err := client.Put(ctx, key, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	db, err := os.ReadFile(filepath.Join(data, "member", "snap", "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(data, "backup.db"), db, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := s.tree.write(t)
+	before := read(t, dir)
+	config := configure(t, dir, plan.Rules{Validity: plan.Extend, Now: now})
+	config.Etcd = etcd.DataDir{Dir: data, Programs: programs, Runner: cryptotest.Runner{}}
+	var refused *crypto.RefusedError
+	if _, err := crypto.Regenerate(t.Context(), config); !errors.As(err, &refused) || !strings.Contains(err.Error(), "backup.db") {
+		t.Errorf("got error %v", err)
+	}
+	if diff := cmp.Diff(before, read(t, dir)); diff != "" {
+		t.Error(diff)
+	}
 }

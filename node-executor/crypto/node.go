@@ -15,7 +15,6 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
-	"github.com/reroot-dev/reroot/node-executor/crypto/verify"
 )
 
 // node is the stores of a stopped node.
@@ -25,9 +24,6 @@ type node struct {
 	// cluster waits until etcd is open, which begins with the node; nil without etcd. It is called before anything that
 	// is not read from files.
 	cluster func() (*cluster, error)
-
-	// needles are for the old private keys; nil in a call that goes on after an interruption.
-	needles *verify.Needles
 
 	mu      sync.Mutex // guards timings
 	timings []Timing

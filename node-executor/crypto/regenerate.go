@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/commit"
+	"github.com/reroot-dev/reroot/node-executor/crypto/etcd"
 	"github.com/reroot-dev/reroot/node-executor/crypto/files"
 	"github.com/reroot-dev/reroot/node-executor/crypto/forge"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
@@ -84,6 +85,9 @@ func Regenerate(ctx context.Context, config Config) (_ *Summary, err error) {
 	if err := n.carryOut(ctx, record.Changes); err != nil {
 		return nil, err
 	}
+	if err := n.confirmForgotten(ctx, record.Old); err != nil {
+		return nil, err
+	}
 	summary, err := readSummary(record.Summary, nil)
 	if err != nil {
 		return nil, err
@@ -130,11 +134,11 @@ func (n *node) prepare(ctx context.Context, journal *commit.Journal) (*commit.Re
 		return nil, &RefusedError{Stage: "plan", Problems: p.Problems}
 	}
 	needles := verify.OldSecrets(p)
-	n.needles = needles
 	made, problems, err := n.issue(ctx, p, keys, found, needles)
 	if err != nil {
 		return nil, err
 	}
+	keys.Close() // some may have been expected that nobody wants
 	var changes []site.Change
 	if err := n.timed("stage", func() error {
 		changes, err = p.Stage(made)
@@ -152,6 +156,7 @@ func (n *node) prepare(ctx context.Context, journal *commit.Journal) (*commit.Re
 	if err != nil {
 		return nil, err
 	}
+	record := &commit.Record{Changes: sealed, Summary: text, Old: needles.Pieces()}
 	var group errgroup.Group
 	group.Go(func() error {
 		return n.timed("verify", func() error {
@@ -164,7 +169,7 @@ func (n *node) prepare(ctx context.Context, journal *commit.Journal) (*commit.Re
 		})
 	})
 	group.Go(func() error {
-		return n.timed("journal", func() error { return journal.Write(sealed, text, n.config.Fault) })
+		return n.timed("journal", func() error { return journal.Write(record, n.config.Fault) })
 	})
 	err = group.Wait()
 	if len(problems) > 0 {
@@ -173,11 +178,13 @@ func (n *node) prepare(ctx context.Context, journal *commit.Journal) (*commit.Re
 	if err != nil {
 		return nil, errors.Join(err, journal.Discard())
 	}
-	return &commit.Record{Changes: sealed, Summary: text}, journal.Prepare(n.config.Fault)
+	return record, journal.Prepare(n.config.Fault)
 }
 
-// issue makes the new material, and meanwhile searches all sites that will stay as they are for what must not be left.
+// issue makes the new material, and meanwhile searches all sites that will stay as they are for what must not be left, and
+// what stands beside etcd's own files.
 func (n *node) issue(ctx context.Context, p *plan.Plan, keys *forge.Forge, found *scan.Result, needles *verify.Needles) (made *plan.Issued, left []plan.Problem, err error) {
+	var beside []plan.Problem
 	err = n.timed("issue", func() error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() (err error) {
@@ -188,9 +195,15 @@ func (n *node) issue(ctx context.Context, p *plan.Plan, keys *forge.Forge, found
 			left, err = verify.NoSecrets(ctx, &found.Others, found.Plain, needles)
 			return err
 		})
+		group.Go(func() (err error) {
+			if n.config.Etcd != nil && n.config.Etcd.Directory() != "" {
+				beside, err = verify.NoSecretsBelow(ctx, n.config.Etcd.Directory(), needles, etcd.MemberDir)
+			}
+			return err
+		})
 		return group.Wait()
 	})
-	return made, left, err
+	return made, slices.Concat(left, beside), err
 }
 
 // carryOut makes the changes. Etcd comes first: its transactions are the ones that can still be refused. Meanwhile new files
@@ -240,8 +253,7 @@ func (n *node) carryOut(ctx context.Context, changes []site.Change) error {
 	return group.Wait()
 }
 
-// forget drops what etcd keeps of the replaced values, closes it, and searches what is on disk. After an interruption that
-// is not searched: nobody knows the old keys any more.
+// forget drops what etcd keeps of the replaced values, and closes it.
 func (n *node) forget(ctx context.Context, c *cluster) error {
 	if err := c.keys.Compact(ctx, n.config.Fault); err != nil {
 		return err
@@ -249,18 +261,21 @@ func (n *node) forget(ctx context.Context, c *cluster) error {
 	if err := n.close(); err != nil {
 		return err
 	}
-	if err := n.config.Etcd.Forget(ctx, n.config.Fault); err != nil {
-		return err
-	}
-	dir := n.config.Etcd.Directory()
-	if dir == "" || n.needles == nil {
+	return n.config.Etcd.Forget(ctx, n.config.Fault)
+}
+
+// confirmForgotten searches all that is left of a closed etcd.
+func (n *node) confirmForgotten(ctx context.Context, old [][]byte) error {
+	if n.config.Etcd == nil || n.config.Etcd.Directory() == "" {
 		return nil
 	}
-	left, err := verify.NoSecretsBelow(ctx, dir, n.needles)
-	if err == nil && len(left) > 0 {
-		err = fmt.Errorf("cannot forget old private keys: %s", left[0])
-	}
-	return err
+	return n.timed("search etcd", func() error {
+		left, err := verify.NoSecretsBelow(ctx, n.config.Etcd.Directory(), verify.NeedlesOf(old))
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("cannot forget old private keys: %s", left[0])
+		}
+		return err
+	})
 }
 
 // replacement describes what became of a key.

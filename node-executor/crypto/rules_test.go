@@ -291,3 +291,14 @@ func jsonKey(t testing.TB) string {
 	}
 	return string(text)
 }
+
+// A certificate for ever has a length that Go cannot say, and the time of day has fractions that certificates have not.
+func TestCertificateForEver(t *testing.T) {
+	for _, fraction := range []time.Duration{0, 100 * time.Millisecond, 900 * time.Millisecond} {
+		ca := cryptotest.Authority(t, "ca", cryptotest.EC(t), cryptotest.Valid(cryptotest.Begin, time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)))
+		after, _ := regenerate(t, tree{"ca.crt": ca.PEM(), "ca.key": ca.KeyPEM()}, plan.Rules{Validity: plan.Extend, Now: now.Add(fraction)})
+		if c := certificate(t, after["ca.crt"]); !c.NotBefore.Equal(now) || c.NotAfter.Before(now.AddDate(292, 0, 0)) {
+			t.Errorf("with a fraction of %s: valid from %s until %s", fraction, c.NotBefore, c.NotAfter)
+		}
+	}
+}

@@ -44,6 +44,8 @@ const (
 type Record struct {
 	Changes []site.Change
 	Summary json.RawMessage
+	// Old are pieces of the old private keys, to be searched for when all is done.
+	Old [][]byte
 }
 
 // header precedes the changes, which are written one by one: all together they may be large.
@@ -51,6 +53,7 @@ type header struct {
 	Format  int
 	Changes int
 	Summary []byte
+	Old     [][]byte
 }
 
 // Journal is a locked directory for one regeneration. The directory and its files are readable
@@ -115,7 +118,7 @@ func (j *Journal) Prepared() (*Record, error) {
 	if in.Decode(&h) != nil || h.Format != format || h.Changes < 0 || h.Changes > maxChanges {
 		return nil, errDamaged
 	}
-	r := &Record{Summary: h.Summary}
+	r := &Record{Summary: h.Summary, Old: h.Old}
 	for range h.Changes {
 		var c site.Change
 		if in.Decode(&c) != nil {
@@ -128,14 +131,14 @@ func (j *Journal) Prepared() (*Record, error) {
 
 var errDamaged = errors.New("cannot read journal: damaged or of another version")
 
-// Write puts the changes on disk. They count for nothing until Prepare, and may be discarded: so that they can be
-// written while they are still being checked.
-func (j *Journal) Write(changes []site.Change, summary json.RawMessage, fault func(string) error) error {
+// Write puts a record on disk. It counts for nothing until Prepare, and may be discarded: so that it can be
+// written while what is in it is still being checked.
+func (j *Journal) Write(r *Record, fault func(string) error) error {
 	return j.write(preparedFile, preparePoint, fault, func(w io.Writer) error {
 		out := gob.NewEncoder(w)
-		err := out.Encode(header{format, len(changes), summary})
-		for i := 0; i < len(changes) && err == nil; i++ {
-			err = out.Encode(changes[i])
+		err := out.Encode(header{format, len(r.Changes), r.Summary, r.Old})
+		for i := 0; i < len(r.Changes) && err == nil; i++ {
+			err = out.Encode(r.Changes[i])
 		}
 		return err
 	})

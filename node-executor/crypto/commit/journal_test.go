@@ -39,7 +39,7 @@ func TestLife(t *testing.T) {
 	}
 	summary := json.RawMessage(`{"keys":{"fresh":1}}`)
 	for range 2 {
-		if err := j.Write(changes, summary, never); err != nil {
+		if err := j.Write(&commit.Record{Changes: changes, Summary: summary, Old: [][]byte{[]byte("old")}}, never); err != nil {
 			t.Fatal(err)
 		}
 		if record, err := j.Prepared(); record != nil || err != nil {
@@ -57,7 +57,7 @@ func TestLife(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(changes, record.Changes); diff != "" {
+	if diff := cmp.Diff(&commit.Record{Changes: changes, Summary: summary, Old: [][]byte{[]byte("old")}}, record); diff != "" {
 		t.Error(diff)
 	}
 	if done, err := j.Done(); done != nil || err != nil {
@@ -77,7 +77,7 @@ func TestLife(t *testing.T) {
 func TestOnlyRootReads(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "journal")
 	j := open(t, dir)
-	if err := errors.Join(j.Write(nil, nil, never), j.Prepare(never)); err != nil {
+	if err := errors.Join(j.Write(&commit.Record{}, never), j.Prepare(never)); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(dir)
@@ -100,7 +100,7 @@ func TestDamagedJournalIsNotFollowed(t *testing.T) {
 	dir := t.TempDir()
 	whole := open(t, dir)
 	changes := []site.Change{{Ref: site.Ref{Store: site.File, Name: "/etc/a"}, After: []byte("a")}, {Ref: site.Ref{Store: site.Etcd, Name: "/b"}, Delete: true}}
-	if err := errors.Join(whole.Write(changes, json.RawMessage(`{}`), never), whole.Prepare(never)); err != nil {
+	if err := errors.Join(whole.Write(&commit.Record{Changes: changes, Summary: json.RawMessage(`{}`)}, never), whole.Prepare(never)); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "prepared"))
@@ -127,7 +127,7 @@ func TestDamagedJournalIsNotFollowed(t *testing.T) {
 func TestDoneRemovesWhatIsLeft(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "journal")
 	j := open(t, dir)
-	if err := errors.Join(j.Write([]site.Change{{After: []byte("secret")}}, nil, never), j.Prepare(never)); err != nil {
+	if err := errors.Join(j.Write(&commit.Record{Changes: []site.Change{{After: []byte("secret")}}}, never), j.Prepare(never)); err != nil {
 		t.Fatal(err)
 	}
 	crash := errors.New("power lost")
@@ -166,7 +166,7 @@ func TestDiscard(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "journal")
 			j := open(t, dir)
-			if err := errors.Join(j.Write([]site.Change{{After: []byte("secret")}}, nil, never), end(j), j.Close()); err != nil {
+			if err := errors.Join(j.Write(&commit.Record{Changes: []site.Change{{After: []byte("secret")}}}, never), end(j), j.Close()); err != nil {
 				t.Fatal(err)
 			}
 			j = open(t, dir)

@@ -131,7 +131,7 @@ func TestJournals(t *testing.T) {
 		t.Fatal(err)
 	}
 	fault := func(string) error { return nil }
-	if err := errors.Join(j.Write(nil, []byte("{}"), fault), j.Prepare(fault), os.MkdirAll(own, 0o700)); err != nil {
+	if err := errors.Join(j.Write(&commit.Record{Summary: []byte("{}")}, fault), j.Prepare(fault), os.MkdirAll(own, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	check(other)

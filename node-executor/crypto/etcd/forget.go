@@ -19,7 +19,7 @@ import (
 
 // Names in a data directory.
 const (
-	memberDir = "member"
+	MemberDir = "member" // all that is etcd's
 	logDir    = "wal"
 	logSuffix = ".wal"
 	snapDir   = "snap"
@@ -41,7 +41,7 @@ func (d DataDir) Forget(_ context.Context, fault func(string) error) (err error)
 			err = fmt.Errorf("cannot forget former values in etcd's directory: %w", err)
 		}
 	}()
-	member, err := os.OpenRoot(filepath.Join(d.Dir, memberDir))
+	member, err := os.OpenRoot(filepath.Join(d.Dir, MemberDir))
 	if err != nil {
 		return err
 	}

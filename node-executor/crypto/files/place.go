@@ -96,32 +96,44 @@ func (p place) remove() error {
 	return nil
 }
 
-// syncAll makes all that was written to the file systems of some directories last. To flush some hundred files and
-// directories one by one would take the file system as many commits of its journal.
-func syncAll(dirs map[place]bool, fault func(string) error) error {
+// fileSystems are those of some directories, by device. They are opened before anything is written: what fails to reach the
+// disk afterwards is told to whoever had the file system open by then.
+type fileSystems map[uint64]*os.File
+
+// add opens the file system that a directory is in.
+func (systems fileSystems) add(dir place) error {
+	d, err := dir.root.Open(dir.name)
+	if err != nil {
+		return err
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(d.Fd()), &stat); err != nil {
+		return errors.Join(err, d.Close())
+	}
+	if systems[stat.Dev] != nil {
+		return d.Close()
+	}
+	systems[stat.Dev] = d
+	return nil
+}
+
+// sync makes all that was written last. To flush some hundred files and directories one by one would take a file system
+// as many commits of its journal.
+func (systems fileSystems) sync(fault func(string) error) error {
 	if err := fault("file.sync"); err != nil {
 		return err
 	}
-	synced := map[uint64]bool{} // by device
-	for dir := range dirs {
-		if err := dir.syncFileSystem(synced); err != nil {
+	for _, d := range systems {
+		if err := unix.Syncfs(int(d.Fd())); err != nil {
 			return fmt.Errorf("cannot make changes last: %w", err)
 		}
 	}
 	return nil
 }
 
-// syncFileSystem flushes the file system that a directory is in, unless that was done.
-func (p place) syncFileSystem(done map[uint64]bool) error {
-	d, err := p.root.Open(p.name)
-	if err != nil {
-		return err
+// close gives them back. Nothing is written through them, so that nothing can be lost.
+func (systems fileSystems) close() {
+	for _, d := range systems {
+		d.Close()
 	}
-	defer d.Close()
-	var stat unix.Stat_t
-	if err := unix.Fstat(int(d.Fd()), &stat); err != nil || done[stat.Dev] {
-		return err
-	}
-	done[stat.Dev] = true
-	return unix.Syncfs(int(d.Fd()))
 }

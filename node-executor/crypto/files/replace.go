@@ -43,7 +43,7 @@ func (t *Tree) Apply(ctx context.Context, changes []site.Change, fault func(stri
 type Staged struct {
 	opened
 	first, last []*work
-	dirs        map[place]bool
+	systems     fileSystems
 }
 
 // Stage does the part of Apply that replaces nothing. What it returns must be applied.
@@ -57,11 +57,22 @@ func (t *Tree) Stage(ctx context.Context, changes []site.Change, fault func(stri
 			o.close()
 		}
 	}()
-	s := &Staged{opened: o, dirs: map[place]bool{}}
+	s := &Staged{opened: o, systems: fileSystems{}}
+	defer func() {
+		if err != nil {
+			s.systems.close()
+		}
+	}()
 	var todo []*work
+	dirs := map[place]bool{}
 	err = o.each(ctx, changes, func(w *work) error {
 		// Also of what was done before, perhaps just before power was lost: it must last.
-		s.dirs[w.file.dir()] = true
+		if dir := w.file.dir(); !dirs[dir] {
+			dirs[dir] = true
+			if err := s.systems.add(dir); err != nil {
+				return err
+			}
+		}
 		switch {
 		case w.done:
 			return nil
@@ -85,8 +96,8 @@ func (t *Tree) Stage(ctx context.Context, changes []site.Change, fault func(stri
 
 // Apply puts the new contents into place.
 func (s *Staged) Apply(ctx context.Context, fault func(string) error) error {
-	defer s.close()
-	if err := syncAll(s.dirs, fault); err != nil {
+	defer s.Close()
+	if err := s.systems.sync(fault); err != nil {
 		return err
 	}
 	// A name that is removed had its content moved, and what is overwritten may stand elsewhere under a name that is replaced:
@@ -103,7 +114,7 @@ func (s *Staged) Apply(ctx context.Context, fault func(string) error) error {
 				return fmt.Errorf("cannot change %s: %w", w.Ref, err)
 			}
 		}
-		if err := syncAll(s.dirs, fault); err != nil {
+		if err := s.systems.sync(fault); err != nil {
 			return err
 		}
 	}
@@ -111,7 +122,10 @@ func (s *Staged) Apply(ctx context.Context, fault func(string) error) error {
 }
 
 // Close gives up what was not applied; the staged files stay for the next attempt.
-func (s *Staged) Close() { s.close() }
+func (s *Staged) Close() {
+	s.systems.close()
+	s.close()
+}
 
 // Confirm reads the files that the changes are about and fails where one is not as it was to become.
 func (t *Tree) Confirm(ctx context.Context, changes []site.Change) error {

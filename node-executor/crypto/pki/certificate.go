@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
@@ -181,6 +182,12 @@ type authorityKeyID struct {
 	ID     []byte        `asn1:"optional,tag:0"`
 	Issuer asn1.RawValue `asn1:"optional,tag:1"`
 	Serial *big.Int      `asn1:"optional,tag:2"`
+}
+
+// NamesBySerial tells whether the certificate's authority key identifier names another one by issuer and serial number.
+func (c *Certificate) NamesBySerial(authority *Certificate) bool {
+	return c.AuthoritySerial != nil && c.AuthoritySerial.Cmp(authority.Serial) == 0 &&
+		(c.AuthorityIssuer == nil || bytes.Equal(c.AuthorityIssuer, authority.RawIssuer))
 }
 
 // issuer returns the directory name among the names of the issuer.

@@ -134,11 +134,9 @@ func (i *issuer) reissue(c *graph.Certificate) ([]byte, error) {
 	if from, until := i.Validity(c.Certificate); !from.Equal(c.NotBefore) || !until.Equal(c.NotAfter) {
 		r.NotBefore, r.NotAfter = from, until // otherwise they keep their bytes
 	}
-	if c.AuthoritySerial != nil {
-		for _, parent := range c.Issuer.Certificates {
-			if parent.Serial.Cmp(c.AuthoritySerial) == 0 {
-				r.AuthoritySerial = i.serials[parent.ID]
-			}
+	for _, parent := range c.Issuer.Certificates {
+		if serial := i.serials[parent.ID]; serial != nil && c.NamesBySerial(parent.Certificate) {
+			r.AuthoritySerial = serial
 		}
 	}
 	der, err := c.Reissue(r)
@@ -167,21 +165,22 @@ func (i *issuer) subjectKeyID(k *graph.Key, old []byte) []byte {
 	return id
 }
 
-// Validity returns when a re-issued certificate is valid.
+// Validity returns when a re-issued certificate is valid, in whole seconds as certificates have them.
 func (p *Plan) Validity(c *pki.Certificate) (notBefore, notAfter time.Time) {
-	was := c.NotAfter.Sub(c.NotBefore) // at most 292 years
+	now := p.rules.Now.Truncate(time.Second)
+	was := c.NotAfter.Sub(c.NotBefore).Truncate(time.Second) // at most 292 years
 	length := was
 	if p.rules.ValidFor > 0 {
-		length = p.rules.ValidFor
+		length = p.rules.ValidFor.Truncate(time.Second)
 	}
 	if p.rules.ValidAtMost > 0 {
-		length = min(length, p.rules.ValidAtMost)
+		length = min(length, p.rules.ValidAtMost.Truncate(time.Second))
 	}
 	switch {
 	case p.rules.Validity == Extend:
-		return p.rules.Now, p.rules.Now.Add(length)
+		return now, now.Add(length)
 	case p.rules.Validity == ForceExpire:
-		return p.rules.Now.Add(-length), p.rules.Now
+		return now.Add(-length), now
 	case length != was:
 		return c.NotBefore, c.NotBefore.Add(length)
 	}

@@ -90,12 +90,21 @@ func (d *decider) applyKeyRules() {
 		case d.Keys[keys[0].ID] != nil:
 			report("key of "+rule.CommonName, "named by two rules")
 			continue
+		case slices.ContainsFunc(d.rules.KeepKeys[:i], func(other KeepKey) bool { return sameKey(other, *rule) }):
+			report("key of "+rule.CommonName, "kept by rule, but given to another authority already: two of the seed's would become one")
+			continue
 		}
 		d.Keys[keys[0].ID] = &KeyDecision{Key: keys[0], Action: Given, Why: "key kept by rule", rule: rule}
 		if !rule.IfThere {
 			d.renameAuthority(keys[0], rule.CommonName)
 		}
 	}
+}
+
+func sameKey(a, b KeepKey) bool {
+	one, err := pki.IDOf(a.Key.Public())
+	other, otherErr := pki.IDOf(b.Key.Public())
+	return err == nil && otherErr == nil && one == other
 }
 
 // renameAuthority gives the certificates of a kept key the name by which clients know the authority: they look for an

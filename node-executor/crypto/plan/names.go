@@ -56,7 +56,7 @@ func (d *decider) followSerials() {
 				continue
 			}
 			for _, parent := range c.Issuer.Certificates {
-				if d.Certificates[parent.ID].Action == Reissued && parent.Serial.Cmp(c.AuthoritySerial) == 0 {
+				if d.Certificates[parent.ID].Action == Reissued && c.NamesBySerial(parent.Certificate) {
 					d.reissueRenamed(c, "it names its issuer's certificate, which changes, by its serial number")
 					changed = changed || d.Certificates[c.ID].Action == Reissued
 				}

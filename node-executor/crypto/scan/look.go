@@ -17,7 +17,8 @@ type sight struct {
 	words    []word
 	applied  []string // names of rules, agreements and kinds of rename that have something to do in it
 	locked   bool     // a key store in it stayed closed
-	opened   bool     // there are layers in it that were decoded
+	opened   bool     // there are layers in it that were decoded, in which there may be names
+	layered  bool     // there are layers in it that do not stand in it as they are
 	err      error
 }
 
@@ -63,6 +64,7 @@ func look(s site.Site, rules Rules) sight {
 			seen.locked = seen.locked || f.Reason == crawl.Sealed
 		},
 		Opened:    func() { seen.opened = true },
+		Layer:     func(path string, _ []byte) { seen.layered = seen.layered || path != "" },
 		Passwords: s.Passwords,
 	})
 	return seen

@@ -15,12 +15,12 @@ const mostRemembered = 64 << 20
 type Others struct {
 	remembered []site.Site
 	bytes      int64
-	forgotten  map[site.Ref]bool // no room, or too large to be read at once
+	forgotten  map[site.Ref]bool // no room
 	source     site.Source
 }
 
 func (o *Others) add(s site.Site) {
-	if size := int64(len(s.Content)); s.Windows == nil && o.bytes+size <= mostRemembered {
+	if size := int64(len(s.Content)); o.bytes+size <= mostRemembered {
 		o.remembered, o.bytes = append(o.remembered, s), o.bytes+size
 		return
 	}

@@ -142,7 +142,7 @@ func (r *Result) keep(s site.Site, seen sight) error {
 		r.Findings = append(r.Findings, Finding{s.Ref, f})
 	}
 	if len(seen.applied) == 0 && len(seen.leaves) == 0 && s.Original == nil && s.Envelope == nil {
-		r.Plain[s.Ref] = !seen.opened
+		r.Plain[s.Ref] = !seen.opened && !seen.layered
 		r.Others.add(s)
 		return nil
 	}

@@ -3,6 +3,7 @@ package scan_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"os"
 	"slices"
 	"testing"
@@ -117,5 +118,18 @@ func TestEncryptedValuesWait(t *testing.T) {
 	}
 	if len(found.Findings) != 1 || found.Findings[0].Site.Name != "/e" || found.Findings[0].Reason != crawl.Encrypted {
 		t.Errorf("got findings %v, want one about /e", found.Findings)
+	}
+}
+
+// What is only decoded, and no material, is searched all the same: such a site is not plain.
+func TestBlocksOfOthersAreNotPlain(t *testing.T) {
+	block := "-----BEGIN OPENSSH PRIVATE KEY-----\n" + base64.StdEncoding.EncodeToString([]byte("openssh-key-v1, and what else there is")) + "\n-----END OPENSSH PRIVATE KEY-----\n"
+	all := sites{file("/etc/a"): []byte(block), file("/etc/b"): []byte("nothing")}
+	found, err := scan.Scan(t.Context(), []site.Source{all}, scan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found.Plain[file("/etc/a")] || !found.Plain[file("/etc/b")] {
+		t.Errorf("got plain %v", found.Plain)
 	}
 }

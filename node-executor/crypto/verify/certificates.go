@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto"
 	"fmt"
-	"time"
 
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
@@ -73,8 +72,8 @@ func (v *verifier) authority(where string, old *graph.Certificate, renewed *pki.
 		if identified && !bytes.Equal(now.SubjectKeyID, renewed.AuthorityKeyID) {
 			v.problem(where, "no longer names its issuer's key")
 		}
-		if numbers(old.Certificate, parent.Certificate) {
-			numbered, followed = true, followed || numbers(renewed, now)
+		if old.NamesBySerial(parent.Certificate) {
+			numbered, followed = true, followed || renewed.NamesBySerial(now)
 		}
 	}
 	if numbered && !followed {
@@ -82,16 +81,10 @@ func (v *verifier) authority(where string, old *graph.Certificate, renewed *pki.
 	}
 }
 
-// numbers tells whether a certificate's authority key identifier names a certificate by issuer and serial number.
-func numbers(c, authority *pki.Certificate) bool {
-	return c.AuthoritySerial != nil && c.AuthoritySerial.Cmp(authority.Serial) == 0 &&
-		(c.AuthorityIssuer == nil || bytes.Equal(c.AuthorityIssuer, authority.RawIssuer))
-}
-
-// validAs tells whether a certificate is valid from when and as long as the plan says.
+// validAs tells whether a certificate is valid when the plan says.
 func (v *verifier) validAs(old, renewed *pki.Certificate) bool {
 	from, until := v.plan.Validity(old)
-	return renewed.NotBefore.Equal(from.Truncate(time.Second)) && renewed.NotAfter.Sub(renewed.NotBefore) == until.Sub(from)
+	return renewed.NotBefore.Equal(from) && renewed.NotAfter.Equal(until)
 }
 
 // serial is what clients tell certificates apart by.

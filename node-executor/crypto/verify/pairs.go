@@ -8,6 +8,7 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/crawl"
 	"github.com/reroot-dev/reroot/node-executor/crypto/graph"
 	"github.com/reroot-dev/reroot/node-executor/crypto/pki"
+	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 )
 
 // pairs checks that what fitted together in one document still does: a certificate and its private key, as in a kubeconfig
@@ -20,7 +21,7 @@ func (v *verifier) pairs(where string, was, is []crawl.Leaf) {
 				v.fitsKey(where, is[i], beside(key.Certificates, was, is))
 			}
 		case leaf.Kind == crawl.Certificate && !bytes.Equal(leaf.Bytes, is[i].Bytes):
-			if c := v.plan.Graph().Certificates[sha256.Sum256(leaf.Bytes)]; c != nil && c.Issuer != nil {
+			if c := v.plan.Graph().Certificates[sha256.Sum256(leaf.Bytes)]; c != nil && v.plan.Certificates[c.ID].Action == plan.Reissued {
 				v.fitsIssuer(where, is[i], beside(c.Issuer.Certificates, was, is))
 			}
 		}

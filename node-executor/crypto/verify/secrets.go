@@ -25,6 +25,7 @@ import (
 // Needles finds any of many byte strings in one pass over a text. It looks at eight bytes of every ninth place: wherever a
 // needle stands, some of them are wholly in it.
 type Needles struct {
+	pieces  [][]byte
 	needles []needle
 	grams   map[uint64]int32 // by eight bytes of a needle: which of them, the first of a chain
 	chains  []gram
@@ -95,7 +96,11 @@ func (n *Needles) add(secret []byte, owner pki.KeyID) {
 	}
 	// The middle: the ends may be normalised away.
 	from := (len(secret) - needleLength) / 2
-	piece := secret[from : from+needleLength]
+	n.addPiece(secret[from:from+needleLength], owner)
+}
+
+func (n *Needles) addPiece(piece []byte, owner pki.KeyID) {
+	n.pieces = append(n.pieces, piece)
 	digits := hex.EncodeToString(piece)
 	forms := [][]byte{piece, []byte(digits), bytes.ToUpper([]byte(digits))}
 	for shift := range 3 {
@@ -140,6 +145,21 @@ func (n *Needles) bit(gram uint64) uint64 {
 	return gram * golden >> n.shift
 }
 
+// Pieces are what the needles are made of: sixteen bytes of each secret.
+func (n *Needles) Pieces() [][]byte { return n.pieces }
+
+// NeedlesOf returns the needles of which these are the pieces. Whose they are is not known any more.
+func NeedlesOf(pieces [][]byte) *Needles {
+	n := &Needles{}
+	for _, piece := range pieces {
+		if len(piece) == needleLength {
+			n.addPiece(piece, pki.KeyID{})
+		}
+	}
+	n.index()
+	return n
+}
+
 // Find returns the owner of a needle in the text.
 func (n *Needles) Find(text []byte) (owner pki.KeyID, found bool) {
 	for i := 0; i+gramLength <= len(text); i += stride {
@@ -180,12 +200,19 @@ func NoSecrets(ctx context.Context, source site.Source, plain map[site.Ref]bool,
 	return slices.Compact(problems), nil // the pieces of a large file overlap
 }
 
-// NoSecretsBelow reads all files below a directory of this host as they are, and reports those that hold a needle.
-func NoSecretsBelow(ctx context.Context, dir string, needles *Needles) ([]plan.Problem, error) {
+// NoSecretsBelow reads all files below a directory of this host as they are, and reports those that hold a needle. What is
+// below a name in skip is left out.
+func NoSecretsBelow(ctx context.Context, dir string, needles *Needles, skip ...string) ([]plan.Problem, error) {
 	var problems []plan.Problem
 	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, entry fs.DirEntry, err error) error {
-		if err = errors.Join(err, ctx.Err()); err != nil || !entry.Type().IsRegular() {
+		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
+		}
+		if entry.IsDir() && slices.Contains(skip, name) {
+			return fs.SkipDir
+		}
+		if !entry.Type().IsRegular() {
+			return nil
 		}
 		s := site.Site{Ref: site.Ref{Store: site.File, Name: filepath.Join(dir, name)}, Windows: files.Windows(dir, name)}
 		return searchWindows(s, func(path string, window []byte) { problems = append(problems, needles.search(s.Ref, path, window)...) })

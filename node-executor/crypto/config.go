@@ -18,9 +18,9 @@ import (
 // DefaultRoots are the directories of a node in which OpenShift keeps cryptography.
 var DefaultRoots = []string{"/etc/kubernetes", "/var/lib/kubelet", "/etc/machine-config-daemon"}
 
-// MemoryLimit, in bytes, is for runtime/debug.SetMemoryLimit in a process that regenerates: a single node's cluster needs
-// little more than half of it, and for a larger one the garbage collector works harder rather than take more than it must.
-const MemoryLimit = 176 << 20
+// MemoryLimit, in bytes, is for runtime/debug.SetMemoryLimit in a process that regenerates. A single node's cluster needs
+// less, and for a larger one the garbage collector works harder rather than take twice what it must.
+const MemoryLimit = 224 << 20
 
 // Config says where the material is, what is to be kept and what the cluster is called from now on.
 type Config struct {

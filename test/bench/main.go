@@ -1,6 +1,6 @@
 // Command bench measures Reroot beside what it is made of or what would be used instead, and prints ratios:
 //
-//	make bench                 everything, about seven minutes
+//	make bench                 everything, about a quarter of an hour
 //	make bench ARGS=journal    only the lines whose text or package contains the word
 //
 // Every figure is a Go benchmark, most of them beside the code that they measure, those that need the lab in this

@@ -22,9 +22,11 @@ var ErrVersion = errors.New("no etcd of the data directory's minor version")
 // Deadlines of the program.
 const (
 	startTimeout = time.Minute
-	stopTimeout  = 30 * time.Second
-	callSize     = 256 << 20 // bytes of the largest call or answer
-	windowSize   = 16 << 20  // bytes that are sent ahead
+	// answerTimeout is for one that should be running.
+	answerTimeout = 15 * time.Second
+	stopTimeout   = 30 * time.Second
+	callSize      = 256 << 20 // bytes of the largest call or answer
+	windowSize    = 16 << 20  // bytes that are sent ahead
 	// startPoll is how often a program that is starting is looked at.
 	startPoll = 10 * time.Millisecond
 	quota     = "8589934592"
@@ -236,12 +238,18 @@ func (e Endpoint) Directory() string { return "" }
 // Bounds implements [Opener].
 func (e Endpoint) Bounds() Bounds { return defaultBounds }
 
-// Open connects.
+// Open connects, and makes sure that somebody answers.
 func (e Endpoint) Open(ctx context.Context) (*clientv3.Client, func() error, error) {
 	e.Config.Context = ctx
 	client, err := dial(e.Config)
 	if err != nil {
 		return nil, nil, err
+	}
+	asking, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if _, err := client.Get(asking, "ready", clientv3.WithKeysOnly()); err != nil {
+		err = fmt.Errorf("cannot reach etcd at %s: %w", strings.Join(client.Endpoints(), ", "), err)
+		return nil, nil, errors.Join(err, client.Close())
 	}
 	return client, client.Close, nil
 }

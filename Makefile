@@ -10,6 +10,8 @@ export GONOSUMDB := knative.dev/*,github.com/openshift/*
 GO ?= go
 # The minor versions of etcd whose data directories a node can regenerate; each is a module of its own.
 ETCDS := 3.5 3.6 3.7
+# A module of its own, which those and this one use.
+HEAP := github.com/reroot-dev/reroot/node-executor/heap
 ARGS ?=
 
 .PHONY: help
@@ -33,7 +35,7 @@ demo: lab ## a whole upgrade on real parts, live; ARGS="--fail=restore" or ARGS=
 
 .PHONY: test
 test: compiler lab ## every test, with race detector and shuffled order
-	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 30m ./...
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 30m ./... $(HEAP)
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on -tags=$(TAGS),faultinject ./node-executor/fault
 
 # The race detector needs a C compiler, and certificates are judged by openssl as well.
@@ -65,7 +67,7 @@ generate: ## regenerate what is derived from the Go tables: Triggers, README tab
 .PHONY: lint
 lint: ## formatting and vet
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
-	CGO_ENABLED=0 $(GO) vet ./...
+	CGO_ENABLED=0 $(GO) vet ./... $(HEAP)
 
 .PHONY: verify
 verify: generate lint ## fail if something generated is stale or not formatted

@@ -126,6 +126,7 @@ require (
 	github.com/operator-framework/api v0.43.0
 	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2 // indirect
 	github.com/proglottis/gpgme v0.1.4 // indirect
+	github.com/reroot-dev/reroot/node-executor/heap v0.0.0
 	github.com/rickb777/date v1.13.0
 	github.com/rickb777/plural v1.2.1 // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
@@ -181,3 +182,5 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
 	sigs.k8s.io/yaml v1.6.0
 )
+
+replace github.com/reroot-dev/reroot/node-executor/heap => ./node-executor/heap

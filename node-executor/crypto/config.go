@@ -22,6 +22,9 @@ var DefaultRoots = []string{"/etc/kubernetes", "/var/lib/kubelet", "/etc/machine
 // less, and for a larger one the garbage collector works harder rather than take twice what it must.
 const MemoryLimit = 224 << 20
 
+// expectedHeap is what a single node's cluster needs, in bytes.
+const expectedHeap = 192 << 20
+
 // Config says where the material is, what is to be kept and what the cluster is called from now on.
 type Config struct {
 	// Roots are the directories that are searched, usually the new deployment's /etc and /var/lib/kubelet.

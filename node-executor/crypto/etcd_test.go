@@ -101,6 +101,25 @@ func (s small) objects(t testing.TB) map[string]string {
 	}
 }
 
+// put stores the objects.
+func (s small) put(ctx context.Context, t *testing.T, client *clientv3.Client) {
+	t.Helper()
+	for key, value := range s.objects(t) {
+		if _, err := client.Put(ctx, key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// store puts the objects into an etcd's new data directory.
+func (s small) store(t *testing.T) etcd.DataDir {
+	t.Helper()
+	programs := cryptotest.EtcdPrograms(t)
+	dir := filepath.Join(t.TempDir(), "etcd")
+	cryptotest.ServeEtcd(t, programs["3.6"], dir, func(ctx context.Context, client *clientv3.Client) { s.put(ctx, t, client) })
+	return etcd.DataDir{Dir: dir, Programs: programs, Runner: cryptotest.Runner{}}
+}
+
 func percent(text string) string {
 	return strings.NewReplacer("\n", "%0A", " ", "%20", "+", "%2B", "=", "%3D").Replace(text)
 }
@@ -310,20 +329,11 @@ func (forgetful) Forget(context.Context, func(string) error) error { return nil 
 
 // Whatever an etcd keeps of old keys, in whatever file, is noticed.
 func TestWhatEtcdKeepsIsNoticed(t *testing.T) {
-	programs := cryptotest.EtcdPrograms(t)
 	s := newSmall(t)
-	data := filepath.Join(t.TempDir(), "etcd")
-	cryptotest.ServeEtcd(t, programs["3.6"], data, func(ctx context.Context, client *clientv3.Client) {
-		for key, value := range s.objects(t) {
-			if _, err := client.Put(ctx, key, value); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
+	dir := s.store(t)
 	config := configure(t, s.tree.write(t), plan.Rules{Validity: plan.Extend, Now: now})
-	dir := etcd.DataDir{Dir: data, Programs: programs, Runner: cryptotest.Runner{}}
 	config.Etcd = forgetful{dir}
-	if _, err := crypto.Regenerate(t.Context(), config); err == nil || !strings.Contains(err.Error(), "cannot forget old private keys: file:"+data) {
+	if _, err := crypto.Regenerate(t.Context(), config); err == nil || !strings.Contains(err.Error(), "cannot forget old private keys: file:"+dir.Dir) {
 		t.Errorf("got error %v", err)
 	}
 	if _, err := crypto.Regenerate(t.Context(), config); err == nil { // a second attempt knows as much
@@ -333,32 +343,24 @@ func TestWhatEtcdKeepsIsNoticed(t *testing.T) {
 	if _, err := crypto.Regenerate(t.Context(), config); err != nil {
 		t.Error(err)
 	}
-	s.nothingLeft(t, data)
+	s.nothingLeft(t, dir.Dir)
 }
 
 // A copy of the database beside etcd's own files is noticed while nothing is changed.
 func TestCopyBesideEtcd(t *testing.T) {
-	programs := cryptotest.EtcdPrograms(t)
 	s := newSmall(t)
-	data := filepath.Join(t.TempDir(), "etcd")
-	cryptotest.ServeEtcd(t, programs["3.6"], data, func(ctx context.Context, client *clientv3.Client) {
-		for key, value := range s.objects(t) {
-			if _, err := client.Put(ctx, key, value); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
-	db, err := os.ReadFile(filepath.Join(data, "member", "snap", "db"))
+	data := s.store(t)
+	db, err := os.ReadFile(filepath.Join(data.Dir, "member", "snap", "db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(data, "backup.db"), db, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(data.Dir, "backup.db"), db, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	dir := s.tree.write(t)
 	before := read(t, dir)
 	config := configure(t, dir, plan.Rules{Validity: plan.Extend, Now: now})
-	config.Etcd = etcd.DataDir{Dir: data, Programs: programs, Runner: cryptotest.Runner{}}
+	config.Etcd = data
 	var refused *crypto.RefusedError
 	if _, err := crypto.Regenerate(t.Context(), config); !errors.As(err, &refused) || !strings.Contains(err.Error(), "backup.db") {
 		t.Errorf("got error %v", err)

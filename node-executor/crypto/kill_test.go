@@ -283,11 +283,7 @@ func doomed(t *testing.T, s small, minor string) victim {
 		t.Fatal(err)
 	}
 	cryptotest.ServeEtcd(t, programs[minor], filepath.Join(seed.Place.Var, "lib/etcd"), func(ctx context.Context, client *clientv3.Client) {
-		for key, value := range s.objects(t) {
-			if _, err := client.Put(ctx, key, value); err != nil {
-				t.Fatal(err)
-			}
-		}
+		s.put(ctx, t, client)
 		members, err := client.MemberList(ctx)
 		if err != nil || len(members.Members) != 1 {
 			t.Fatalf("members %v, %v", members, err)

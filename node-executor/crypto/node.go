@@ -15,7 +15,11 @@ import (
 	"github.com/reroot-dev/reroot/node-executor/crypto/plan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/scan"
 	"github.com/reroot-dev/reroot/node-executor/crypto/site"
+	"github.com/reroot-dev/reroot/node-executor/heap"
 )
+
+// expectHeap makes room for what is read, once in a process.
+var expectHeap = sync.OnceFunc(func() { heap.Expect(expectedHeap) })
 
 // node is the stores of a stopped node.
 type node struct {
@@ -43,6 +47,7 @@ func openNode(ctx context.Context, config Config) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	expectHeap()
 	n := &node{config: config, files: tree}
 	if config.Etcd != nil {
 		n.cluster = async(func() (c *cluster, err error) {
@@ -119,10 +124,13 @@ func (n *node) timed(stage string, do func() error) error {
 }
 
 // sources are the stores in the order in which they are read: files first, because etcd may still be starting.
-func (n *node) sources() []site.Source {
+func (n *node) sources(waiting func(wait func())) []site.Source {
 	sources := []site.Source{n.files}
 	if n.cluster != nil {
-		sources = append(sources, clusterSource(n.cluster))
+		sources = append(sources, clusterSource(func() (c *cluster, err error) {
+			waiting(func() { c, err = n.cluster() })
+			return c, err
+		}))
 	}
 	return sources
 }
@@ -142,20 +150,27 @@ func (open clusterSource) Walk(ctx context.Context, visit func(site.Site) error)
 	return c.members.Walk(ctx, visit)
 }
 
-// scan reads everything, and settles the rules on the way. Found, if not nil, is told of each private key at once,
-// settled of the rules.
-func (n *node) scan(ctx context.Context, found func(pki.Algorithm), settled func(plan.Rules)) (result *scan.Result, err error) {
+// onlooker is told of what happens while a node is read.
+type onlooker struct {
+	found   func(pki.Algorithm) // of each private key at once
+	settled func(plan.Rules)    // of the rules
+	waiting func(wait func())   // when there is nothing to be read before wait returns; it calls wait
+}
+
+// nobody looks on.
+var nobody = onlooker{func(pki.Algorithm) {}, func(plan.Rules) {}, func(wait func()) { wait() }}
+
+// scan reads everything, and settles the rules on the way.
+func (n *node) scan(ctx context.Context, to onlooker) (result *scan.Result, err error) {
 	rules := func(ctx context.Context) (scan.Rules, error) {
 		if err := n.learn(ctx); err != nil {
 			return scan.Rules{}, err
 		}
-		if settled != nil {
-			settled(n.config.Rules)
-		}
+		to.settled(n.config.Rules)
 		return scan.Rules{Renames: n.config.Rules.Renames, Changes: n.config.Rules.Changes}, nil
 	}
 	err = n.timed("scan", func() error {
-		result, err = scan.Scan(ctx, n.sources(), scan.Options{Rules: rules, Found: found})
+		result, err = scan.Scan(ctx, n.sources(to.waiting), scan.Options{Rules: rules, Found: to.found})
 		return err
 	})
 	return result, err

@@ -44,7 +44,7 @@ func Prepare(ctx context.Context, config Config) (p *plan.Plan, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
-	found, err := n.scan(ctx, nil, nil)
+	found, err := n.scan(ctx, nobody)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func readSummary(text json.RawMessage, err error) (*Summary, error) {
 func (n *node) prepare(ctx context.Context, journal *commit.Journal) (*commit.Record, error) {
 	keys := forge.New(n.config.Generate)
 	defer keys.Close()
-	found, err := n.scan(ctx, keys.Expect, func(rules plan.Rules) {
+	found, err := n.scan(ctx, onlooker{found: keys.Expect, waiting: keys.While, settled: func(rules plan.Rules) {
 		for _, kept := range rules.KeepKeys {
 			if a, err := pki.AlgorithmOf(kept.Key.Public()); err == nil {
 				keys.Spare(a)
@@ -125,7 +125,7 @@ func (n *node) prepare(ctx context.Context, journal *commit.Journal) (*commit.Re
 		if rules.NamesOnly {
 			keys.Close() // none is wanted
 		}
-	})
+	}})
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,7 @@ func (c crawler) storedObject(doc []byte, path string, depth int) ([]splice.Edit
 		return nil, nil
 	}
 	// The whole structure is checked before anything in it is shown to the handler: what is shown must be replaceable.
-	if _, err := (wireWalk{structure: true}).message(object, fields, path); err != nil {
+	if !fields.holds(object) {
 		c.finding(Malformed, path, kind.String(), mentionsMaterial(object))
 		return nil, nil
 	}
@@ -110,10 +110,62 @@ func lengthPrefixed(b []byte) ([]byte, error) {
 	return append(protowire.AppendVarint(nil, uint64(len(b))), b...), nil
 }
 
+// holds tells whether a message has the structure of the schema.
+func (s messageSchema) holds(message []byte) bool {
+	for len(message) > 0 {
+		number, value, size := consumeField(message)
+		if size < 0 {
+			return false
+		}
+		message = message[size:]
+		if field, known := s.field(number); known && value != nil && !field.holds(value) {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *fieldSchema) holds(value []byte) bool {
+	switch {
+	case f.message != nil:
+		return f.message.schema().holds(value)
+	case f.mapValue == nil:
+		return true
+	}
+	for len(value) > 0 { // 1 is the key, 2 the value
+		number, inner, size := consumeField(value)
+		if size < 0 {
+			return false
+		}
+		value = value[size:]
+		if number != 1 && inner != nil && !f.mapValue.holds(inner) {
+			return false
+		}
+	}
+	return true
+}
+
+// consumeField reads the field at the beginning of a message and returns its size with its tag, negative when it is
+// malformed. The value is nil when the field is not length-delimited.
+func consumeField(message []byte) (number protowire.Number, value []byte, size int) {
+	number, wireType, tag := protowire.ConsumeTag(message)
+	if tag < 0 {
+		return 0, nil, tag
+	}
+	if wireType == protowire.BytesType {
+		value, size = protowire.ConsumeBytes(message[tag:])
+	} else {
+		size = protowire.ConsumeFieldValue(number, wireType, message[tag:])
+	}
+	if size < 0 {
+		return 0, nil, size
+	}
+	return number, value, tag + size
+}
+
 type wireWalk struct {
 	crawler
-	depth     int
-	structure bool // look at nothing else
+	depth int
 }
 
 // message walks one message whose fields are those of the Go struct.
@@ -121,14 +173,14 @@ func (w wireWalk) message(doc []byte, fields messageSchema, path string) ([]spli
 	var edits []splice.Edit
 	err := eachBytesField(doc, func(number protowire.Number, f wireField) error {
 		value := doc[f.start:f.end]
-		field, known := fields[number]
+		field, known := fields.field(number)
 		if !known {
 			if mentionsMaterial(value) {
 				w.finding(UnknownKind, path, fmt.Sprintf("field %d", number), true)
 			}
 			return nil
 		}
-		inner, err := w.field(value, field, w.join(path, field.name))
+		inner, err := w.field(value, field, join(path, field.name))
 		if err != nil || len(inner) == 0 {
 			return err
 		}
@@ -139,13 +191,13 @@ func (w wireWalk) message(doc []byte, fields messageSchema, path string) ([]spli
 	return edits, err
 }
 
-func (w wireWalk) field(value []byte, field fieldSchema, path string) ([]splice.Edit, error) {
+func (w wireWalk) field(value []byte, field *fieldSchema, path string) ([]splice.Edit, error) {
 	switch {
 	case field.mapValue != nil:
-		return w.entry(value, *field.mapValue, path)
+		return w.entry(value, field.mapValue, path)
 	case field.message != nil:
-		return w.message(value, schemaOf(field.message), path)
-	case field.text && !w.structure:
+		return w.message(value, field.message.schema(), path)
+	case field.text:
 		if w.h.Field != nil {
 			switch replacement, ok := w.h.Field(path, value); {
 			case ok && bytes.Equal(replacement, value):
@@ -163,7 +215,7 @@ func (w wireWalk) field(value []byte, field fieldSchema, path string) ([]splice.
 }
 
 // entry walks a map entry: 1 is the key, 2 the value. A key may have a name in it, such as that of a node.
-func (w wireWalk) entry(doc []byte, value fieldSchema, path string) ([]splice.Edit, error) {
+func (w wireWalk) entry(doc []byte, value *fieldSchema, path string) ([]splice.Edit, error) {
 	var edits []splice.Edit
 	var key []byte
 	err := eachBytesField(doc, func(number protowire.Number, f wireField) error {
@@ -177,11 +229,7 @@ func (w wireWalk) entry(doc []byte, value fieldSchema, path string) ([]splice.Ed
 			edits = append(edits, lifted...)
 			return err
 		}
-		at := path
-		if !w.structure {
-			at += "[" + string(key) + "]"
-		}
-		inner, err := w.field(doc[f.start:f.end], value, at)
+		inner, err := w.field(doc[f.start:f.end], value, path+"["+string(key)+"]")
 		if err != nil || len(inner) == 0 {
 			return err
 		}
@@ -194,15 +242,15 @@ func (w wireWalk) entry(doc []byte, value fieldSchema, path string) ([]splice.Ed
 
 // key offers a map's key as plain text; it is no document.
 func (w wireWalk) key(key []byte, path string) []splice.Edit {
-	if w.structure || w.h.Text == nil {
+	if w.h.Text == nil {
 		return nil
 	}
 	return w.h.Text(path+"[]", key)
 }
 
-// join is a field's path, which nobody asks for while only the structure is looked at.
-func (w wireWalk) join(path, name string) string {
-	if path == "" || w.structure {
+// join is a field's path.
+func join(path, name string) string {
+	if path == "" {
 		return name
 	}
 	return path + "." + name

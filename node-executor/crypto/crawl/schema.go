@@ -55,32 +55,56 @@ type apiService struct {
 	} `protobuf:"bytes,2,opt,name=spec"`
 }
 
-// messageSchema is a message's length-delimited fields by number.
-type messageSchema map[protowire.Number]fieldSchema
+// messageSchema is a message's length-delimited fields by number; those between them have no name.
+type messageSchema []fieldSchema
+
+// field returns the field of a number.
+func (s messageSchema) field(number protowire.Number) (f *fieldSchema, known bool) {
+	if int(number) >= len(s) || s[number].name == "" {
+		return nil, false
+	}
+	return &s[number], true
+}
+
+// largestField is the largest number of a field that is looked for.
+const largestField = 1 << 12
 
 // fieldSchema says how a field's bytes are read: as a document, as a message, as a map entry, or, with
 // none of them, not at all.
 type fieldSchema struct {
 	name     string
 	text     bool // string or bytes
-	message  reflect.Type
+	message  *messageType
 	mapValue *fieldSchema
 }
 
-var schemas sync.Map // reflect.Type → messageSchema
+// messageType is a message whose schema is read when it is needed: a message may hold others of its type.
+type messageType struct {
+	schema func() messageSchema
+}
 
-func schemaOf(t reflect.Type) messageSchema {
-	if known, ok := schemas.Load(t); ok {
-		return known.(messageSchema)
+var messageTypes sync.Map // reflect.Type → *messageType
+
+func messageOf(t reflect.Type) *messageType {
+	if known, ok := messageTypes.Load(t); ok {
+		return known.(*messageType)
 	}
-	fields := messageSchema{}
+	known, _ := messageTypes.LoadOrStore(t, &messageType{schema: sync.OnceValue(func() messageSchema { return readSchema(t) })})
+	return known.(*messageType)
+}
+
+func schemaOf(t reflect.Type) messageSchema { return messageOf(t).schema() }
+
+// readSchema reads the struct tags of a Go type.
+func readSchema(t reflect.Type) messageSchema {
+	var fields messageSchema
 	for i := range t.NumField() {
 		tag := strings.Split(t.Field(i).Tag.Get("protobuf"), ",")
 		if len(tag) < 2 || tag[0] != "bytes" {
 			continue
 		}
 		number, err := strconv.Atoi(tag[1])
-		if err != nil {
+		if err != nil || number < 1 || number > largestField {
 			continue
 		}
 		field := fieldOf(t.Field(i).Type)
@@ -89,9 +113,11 @@ func schemaOf(t reflect.Type) messageSchema {
 				field.name = name
 			}
 		}
-		fields[protowire.Number(number)] = field
+		if number >= len(fields) {
+			fields = append(fields, make(messageSchema, number+1-len(fields))...)
+		}
+		fields[number] = field
 	}
-	schemas.Store(t, fields)
 	return fields
 }
 
@@ -106,7 +132,7 @@ func fieldOf(t reflect.Type) fieldSchema {
 	case reflect.String, reflect.Slice:
 		return fieldSchema{text: true}
 	case reflect.Struct:
-		return fieldSchema{message: t}
+		return fieldSchema{message: messageOf(t)}
 	case reflect.Map:
 		if t.Elem().Kind() == reflect.Slice && t.Elem().Elem().Kind() != reflect.Uint8 {
 			return fieldSchema{}

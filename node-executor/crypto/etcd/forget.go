@@ -87,7 +87,10 @@ func forgetLog(member *os.Root, fault func(string) error) error {
 		return err
 	}
 	keep := map[string]bool{renewed: true, backend: true, old.snapshot.file(): true}
-	return errors.Join(removeOthers(member, logDir, keep, fault), removeOthers(member, snapDir, keep, fault))
+	if err := removeOthers(member, logDir, keep, fault); err != nil {
+		return err
+	}
+	return removeOthers(member, snapDir, keep, fault)
 }
 
 // lock makes sure that no etcd uses the directory, as etcd itself does.
@@ -116,7 +119,7 @@ func (s snapshot) file() string { return fmt.Sprintf("%016x-%016x.snap", s.term,
 // openedLog is a log of which everything but the entries is known.
 type openedLog struct {
 	member   *os.Root
-	names    []string // below member, oldest first
+	names    []string // of the files that were read, below member, oldest first
 	sequence uint64   // of the last file
 	sum      uint32
 	metadata []byte
@@ -125,30 +128,42 @@ type openedLog struct {
 	snapshot snapshot
 }
 
-// openLog reads the log of a member.
+// openLog reads the log of a member, as far back as to the latest snapshot. Each file begins with all that is needed of those
+// before it, which may be long.
 func openLog(member *os.Root) (*openedLog, error) {
-	l := &openedLog{member: member}
-	entries, err := fs.ReadDir(member.FS(), logDir)
+	names, sequence, err := logFiles(member)
 	if err != nil {
 		return nil, err
+	}
+	for first := len(names) - 1; first >= 0; first-- {
+		l := &openedLog{member: member, names: names[first:], sequence: sequence}
+		if l.sum, err = readLog(member, l.names, l.note); err != nil {
+			return nil, err
+		}
+		if l.metadata != nil && l.state != nil && l.snapshot.data != nil {
+			return l, nil
+		}
+	}
+	return nil, errors.New("it has no snapshot")
+}
+
+// logFiles returns the files of a log below member, oldest first, and the number of the last.
+func logFiles(member *os.Root) (names []string, sequence uint64, err error) {
+	entries, err := fs.ReadDir(member.FS(), logDir)
+	if err != nil {
+		return nil, 0, err
 	}
 	for _, e := range entries { // in order of their names, which is that of the sequence
 		var index uint64
 		if !strings.HasSuffix(e.Name(), logSuffix) {
 			continue
 		}
-		if _, err := fmt.Sscanf(e.Name(), "%016x-%016x"+logSuffix, &l.sequence, &index); err != nil || e.Name() != logName(l.sequence, index) {
-			return nil, fmt.Errorf("cannot read log %q: %w", e.Name(), errLog)
+		if _, err := fmt.Sscanf(e.Name(), "%016x-%016x"+logSuffix, &sequence, &index); err != nil || e.Name() != logName(sequence, index) {
+			return nil, 0, fmt.Errorf("cannot read log %q: %w", e.Name(), errLog)
 		}
-		l.names = append(l.names, path.Join(logDir, e.Name()))
+		names = append(names, path.Join(logDir, e.Name()))
 	}
-	if l.sum, err = readLog(member, l.names, l.note); err != nil {
-		return nil, err
-	}
-	if l.metadata == nil || l.state == nil || l.snapshot.data == nil {
-		return nil, errors.New("it has no snapshot")
-	}
-	return l, nil
+	return names, sequence, nil
 }
 
 // note keeps what the new log begins with.
@@ -244,8 +259,8 @@ func logName(sequence, index uint64) string {
 	return fmt.Sprintf("%016x-%016x%s", sequence, index, logSuffix)
 }
 
-// removeOthers removes all files of a directory but some, one after the other. Each removal lasts before the next: a log
-// that lacks a file in the middle is one that etcd refuses.
+// removeOthers removes all files of a directory but some, oldest first. Each removal of a log's file lasts before the next: a
+// log that lacks a file in the middle is one that etcd refuses.
 func removeOthers(member *os.Root, dir string, keep map[string]bool, fault func(string) error) error {
 	entries, err := fs.ReadDir(member.FS(), dir)
 	if err != nil {
@@ -261,11 +276,14 @@ func removeOthers(member *os.Root, dir string, keep map[string]bool, fault func(
 		if err := member.Remove(path.Join(dir, e.Name())); err != nil {
 			return err
 		}
+		if dir != logDir {
+			continue
+		}
 		if err := syncBelow(member, dir); err != nil {
 			return err
 		}
 	}
-	return nil
+	return syncBelow(member, dir)
 }
 
 func syncBelow(root *os.Root, dir string) error {

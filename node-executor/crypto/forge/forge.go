@@ -5,8 +5,8 @@
 // which keys it expects to be wanted, processors make them, the slowest kinds first, because a long job at the end
 // would leave the others idle, and whoever wants one takes it when it is ready.
 //
-// Until the first key is taken one processor is left to the reader. Goroutines that compute are interrupted only every ten
-// milliseconds, and who reads from another process would wait as long for each piece.
+// Until the first key is taken one processor is left to the reader, except while it waits. Goroutines that compute are
+// interrupted only every ten milliseconds, and who reads from another process would wait as long for each piece.
 package forge
 
 import (
@@ -34,6 +34,7 @@ type Forge struct {
 	orders  map[pki.Algorithm]*orders
 	failure error // of a generation; there are no more keys after it
 	wanted  bool  // a key was asked for
+	unread  bool  // the reader waits
 	closed  bool
 }
 
@@ -90,6 +91,20 @@ func (f *Forge) Spare(a pki.Algorithm) {
 	}
 }
 
+// While has keys made on all processors while the reader waits.
+func (f *Forge) While(wait func()) {
+	f.setUnread(true)
+	defer f.setUnread(false)
+	wait()
+}
+
+func (f *Forge) setUnread(unread bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unread = unread
+	f.changed.Broadcast()
+}
+
 // Take returns a key that nobody else gets. One that was not expected is made now.
 func (f *Forge) Take(ctx context.Context, a pki.Algorithm) (crypto.Signer, error) {
 	stopWaking := context.AfterFunc(ctx, func() {
@@ -135,13 +150,14 @@ func (f *Forge) of(a pki.Algorithm) *orders {
 	return f.orders[a]
 }
 
-// work makes keys; all the time, or only since one was asked for. Of several processors all but one work early.
+// work makes keys; all the time, or only since one was asked for and while the reader waits. Of several processors all but
+// one work early.
 func (f *Forge) work(early bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for !f.closed && f.failure == nil {
 		a, ok := f.slowest()
-		if !ok || !early && !f.wanted {
+		if !ok || !early && !f.wanted && !f.unread {
 			f.changed.Wait()
 			continue
 		}

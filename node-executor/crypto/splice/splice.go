@@ -8,7 +8,6 @@
 package splice
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 )
@@ -31,18 +30,20 @@ func Apply(doc []byte, edits []Edit) ([]byte, error) {
 	}
 	sorted := slices.Clone(edits)
 	slices.SortStableFunc(sorted, func(a, b Edit) int { return a.Start - b.Start })
-	var out bytes.Buffer
-	at := 0
+	size, at := len(doc), 0
 	for _, e := range sorted {
 		if e.Start < at || e.End < e.Start || e.End > len(doc) {
 			return nil, fmt.Errorf("cannot edit bytes %d to %d of %d: outside the document or overlapping another edit", e.Start, e.End, len(doc))
 		}
-		out.Write(doc[at:e.Start])
-		out.Write(e.Text)
+		size, at = size+len(e.Text)-(e.End-e.Start), e.End
+	}
+	out := make([]byte, 0, size)
+	at = 0
+	for _, e := range sorted {
+		out = append(append(out, doc[at:e.Start]...), e.Text...)
 		at = e.End
 	}
-	out.Write(doc[at:])
-	return out.Bytes(), nil
+	return append(out, doc[at:]...), nil
 }
 
 // Shift is the lift of a document that stands unencoded at offset in the outer one.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,6 +25,7 @@ const etcdModules = "node-executor/crypto/etcd/etcd-"
 type recipe struct {
 	name    string
 	module  string // directory of its module, from the repository's root
+	beside  string // directory of another module of ours that it uses, if it does
 	pkg     string // main package, from there
 	ldflags string
 	what    string // what it contains, for the log
@@ -43,9 +45,9 @@ var recipes = []recipe{
 		name: "hyperkube", module: "test/lab/controlplane", pkg: ".", ldflags: strip + kubernetesFlags(kubernetesVersion),
 		what: "kube-apiserver and kube-controller-manager " + kubernetesVersion, takes: "7 minutes",
 	},
-	{name: "etcd-3.5", module: etcdModules + "3.5", pkg: ".", ldflags: strip, what: "etcd v3.5.21", takes: "1 minute"},
-	{name: "etcd-3.6", module: etcdModules + "3.6", pkg: ".", ldflags: strip, what: "etcd v3.6.6", takes: "1 minute"},
-	{name: "etcd-3.7", module: etcdModules + "3.7", pkg: ".", ldflags: strip, what: "etcd v3.7.3", takes: "1 minute"},
+	{name: "etcd-3.5", module: etcdModules + "3.5", beside: "node-executor/heap", pkg: ".", ldflags: strip, what: "etcd v3.5.21", takes: "1 minute"},
+	{name: "etcd-3.6", module: etcdModules + "3.6", beside: "node-executor/heap", pkg: ".", ldflags: strip, what: "etcd v3.6.6", takes: "1 minute"},
+	{name: "etcd-3.7", module: etcdModules + "3.7", beside: "node-executor/heap", pkg: ".", ldflags: strip, what: "etcd v3.7.3", takes: "1 minute"},
 	{
 		name: "velero", module: "test/lab/velero", pkg: ".",
 		ldflags: strip + " -X github.com/vmware-tanzu/velero/pkg/buildinfo.Version=" + veleroVersion,
@@ -83,8 +85,17 @@ func kubernetesFlags(version string) string {
 func (r recipe) hash(root, toolchain string) (string, error) {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%q %q %q\n", toolchain, binaryFlags, r.arguments(""))
-	module := os.DirFS(filepath.Join(root, r.module))
-	err := fs.WalkDir(module, ".", func(path string, entry fs.DirEntry, err error) error {
+	err := hashBelow(sum, filepath.Join(root, r.module))
+	if err == nil && r.beside != "" {
+		err = hashBelow(sum, filepath.Join(root, r.beside))
+	}
+	return hex.EncodeToString(sum.Sum(nil))[:12], err
+}
+
+// hashBelow hashes the names and contents of all files of a directory.
+func hashBelow(sum io.Writer, dir string) error {
+	module := os.DirFS(dir)
+	return fs.WalkDir(module, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
@@ -92,8 +103,7 @@ func (r recipe) hash(root, toolchain string) (string, error) {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(sum, "%q %x\n", path, sha256.Sum256(data))
-		return nil
+		_, err = fmt.Fprintf(sum, "%q %x\n", path, sha256.Sum256(data))
+		return err
 	})
-	return hex.EncodeToString(sum.Sum(nil))[:12], err
 }

@@ -1,0 +1,3 @@
+module github.com/reroot-dev/reroot/node-executor/heap
+
+go 1.26

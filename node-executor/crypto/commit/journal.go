@@ -138,7 +138,9 @@ func (j *Journal) Write(r *Record, fault func(string) error) error {
 		out := gob.NewEncoder(w)
 		err := out.Encode(header{format, len(r.Changes), r.Summary, r.Old})
 		for i := 0; i < len(r.Changes) && err == nil; i++ {
-			err = out.Encode(r.Changes[i])
+			c := r.Changes[i]
+			c.Version = 0 // means nothing any more when this is read
+			err = out.Encode(c)
 		}
 		return err
 	})

@@ -108,6 +108,7 @@ func readSchema(t reflect.Type) messageSchema {
 			continue
 		}
 		field := fieldOf(t.Field(i).Type)
+		field.name = t.Field(i).Name
 		for _, part := range tag[2:] {
 			if name, ok := strings.CutPrefix(part, "name="); ok {
 				field.name = name

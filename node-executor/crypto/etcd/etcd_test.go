@@ -163,14 +163,8 @@ func changes(ctx context.Context, t *testing.T, client *clientv3.Client, keys *e
 		{"created already", create, "new", "new", nil},
 		{"create over another", create, "other", "other", site.ErrForeignWrite},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			if _, err := client.Delete(ctx, "key"); err != nil {
-				t.Fatal(err)
-			}
-			if test.before != "" {
-				put(ctx, t, client, "key", test.before)
-			}
-			changes, done := []site.Change{test.change}, test.before == test.want && test.err == nil
+		check := func(t *testing.T, c site.Change) {
+			changes, done := []site.Change{c}, test.before == test.want && test.err == nil
 			if err := keys.Confirm(ctx, changes); (err == nil) != done {
 				t.Errorf("confirming before: got error %v", err)
 			}
@@ -183,8 +177,70 @@ func changes(ctx context.Context, t *testing.T, client *clientv3.Client, keys *e
 			if got, _, _ := get(ctx, t, client, "key"); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
+		}
+		prepare := func(t *testing.T, history ...string) {
+			if _, err := client.Delete(ctx, "key"); err != nil {
+				t.Fatal(err)
+			}
+			for _, value := range history {
+				if value != "" {
+					put(ctx, t, client, "key", value)
+				} else if _, err := client.Delete(ctx, "key"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		t.Run(test.name, func(t *testing.T) {
+			prepare(t, test.before)
+			check(t, test.change)
+		})
+		if test.change.Create {
+			continue
+		}
+		t.Run(test.name+", read before", func(t *testing.T) {
+			prepare(t, "old")
+			read, err := client.Get(ctx, "key")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.before != "old" {
+				prepare(t, "old", test.before)
+			}
+			c := test.change
+			c.Version = read.Kvs[0].ModRevision
+			check(t, c)
 		})
 	}
+	t.Run("all or nothing", func(t *testing.T) {
+		put(ctx, t, client, "key", "old")
+		put(ctx, t, client, "other", "old")
+		var all []site.Change
+		if err := keys.Walk(ctx, func(s site.Site) error {
+			if s.Name == "key" || s.Name == "other" {
+				c := change(s.Name, "old", "new")
+				c.Version = s.Version
+				all = append(all, c)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		put(ctx, t, client, "other", "another's")
+		if err := keys.Apply(ctx, all, never); len(all) != 2 || !errors.Is(err, site.ErrForeignWrite) {
+			t.Errorf("%d changes: got error %v, want %v", len(all), err, site.ErrForeignWrite)
+		}
+		if got, _, _ := get(ctx, t, client, "key"); got != "old" {
+			t.Errorf("got %q", got)
+		}
+		put(ctx, t, client, "other", "new") // as a change that was made, before an interruption, would have left it
+		transactions := 0
+		if err := keys.Apply(ctx, all, func(string) error { transactions++; return nil }); err != nil || transactions != 2 {
+			t.Errorf("got error %v after %d transactions, want the second to succeed", err, transactions)
+		}
+		if got, _, _ := get(ctx, t, client, "key"); got != "new" {
+			t.Errorf("got %q", got)
+		}
+	})
 	t.Run("someone writes between reading and writing", func(t *testing.T) {
 		put(ctx, t, client, "key", "old")
 		err := keys.Apply(ctx, []site.Change{change("key", "old", "new")}, func(string) error {

@@ -79,7 +79,8 @@ func (k *Keyspace) walkRange(ctx context.Context, from, end string, revision *in
 			*revision = page.Header.Revision
 		}
 		for _, kv := range page.Kvs {
-			if err := visit(site.Site{Ref: site.Ref{Store: site.Etcd, Name: string(kv.Key)}, Content: kv.Value}); err != nil {
+			ref := site.Ref{Store: site.Etcd, Name: string(kv.Key)}
+			if err := visit(site.Site{Ref: ref, Content: kv.Value, Version: kv.ModRevision}); err != nil {
 				return err
 			}
 			from = string(kv.Key) + "\x00"
@@ -152,27 +153,58 @@ func (k *Keyspace) pending(ctx context.Context, batch []site.Change) (conditions
 	return conditions, operations, nil
 }
 
-// applyBatch makes one transaction of what is still to be done.
+// applyBatch makes one transaction of what is still to be done. As long as nothing of it was done nothing need be read for
+// that.
 func (k *Keyspace) applyBatch(ctx context.Context, batch []site.Change, fault func(string) error) error {
+	if conditions, operations, known := untouched(batch); known {
+		if done, err := k.commit(ctx, batch, conditions, operations, fault); done || err != nil {
+			return err
+		}
+	}
 	conditions, operations, err := k.pending(ctx, batch)
-	if err != nil {
+	if err != nil || len(operations) == 0 {
 		return err
 	}
-	if len(operations) == 0 {
-		return nil
+	done, err := k.commit(ctx, batch, conditions, operations, fault)
+	if err == nil && !done {
+		err = fmt.Errorf("cannot write %d keys from %s on: %w", len(operations), batch[0].Ref, site.ErrForeignWrite)
 	}
+	return err
+}
+
+// commit makes a transaction, which is not done if its conditions do not hold.
+func (k *Keyspace) commit(ctx context.Context, batch []site.Change, conditions []clientv3.Cmp, operations []clientv3.Op, fault func(string) error) (done bool, err error) {
 	if err := fault("etcd.transaction"); err != nil {
-		return err
+		return false, err
 	}
 	response, err := k.client.Txn(ctx).If(conditions...).Then(operations...).Commit()
 	if err != nil {
-		return fmt.Errorf("cannot write %d keys from %s on: %w", len(operations), batch[0].Ref, err)
+		return false, fmt.Errorf("cannot write %d keys from %s on: %w", len(operations), batch[0].Ref, err)
 	}
-	if !response.Succeeded {
-		return fmt.Errorf("cannot write %d keys from %s on: %w", len(operations), batch[0].Ref, site.ErrForeignWrite)
-	}
-	return nil
+	return response.Succeeded, nil
 }
+
+// untouched returns the operations for changes of which none was made, and the conditions for that. They are known if it is
+// known at which revision each key was written.
+func untouched(batch []site.Change) (conditions []clientv3.Cmp, operations []clientv3.Op, known bool) {
+	for _, c := range batch {
+		condition, operation := clientv3.Compare(clientv3.ModRevision(c.Name), "=", c.Version), clientv3.OpDelete(c.Name)
+		switch {
+		case c.Create:
+			condition, operation = absent(c.Name), clientv3.OpPut(c.Name, string(c.After))
+		case c.Version == 0:
+			return nil, nil, false
+		case !c.Delete:
+			// The lease goes with the value: a key that would have expired must still expire.
+			operation = clientv3.OpPut(c.Name, string(c.After), clientv3.WithIgnoreLease())
+		}
+		conditions, operations = append(conditions, condition), append(operations, operation)
+	}
+	return conditions, operations, true
+}
+
+// absent is the condition that there is no such key.
+func absent(key string) clientv3.Cmp { return clientv3.Compare(clientv3.CreateRevision(key), "=", 0) }
 
 // guarded returns the operation for a change of a key, of which now is what there is, and the condition under which it may be done; no
 // operation when it is done already.
@@ -185,7 +217,7 @@ func guarded(c site.Change, now []*mvccpb.KeyValue) (clientv3.Cmp, *clientv3.Op,
 			return clientv3.Cmp{}, nil, site.ErrForeignWrite
 		}
 		operation := clientv3.OpPut(c.Name, string(c.After))
-		return clientv3.Compare(clientv3.CreateRevision(c.Name), "=", 0), &operation, nil
+		return absent(c.Name), &operation, nil
 	}
 	kv := now[0]
 	if !c.Delete && bytes.Equal(kv.Value, c.After) {
@@ -196,8 +228,7 @@ func guarded(c site.Change, now []*mvccpb.KeyValue) (clientv3.Cmp, *clientv3.Op,
 	}
 	operation := clientv3.OpDelete(c.Name)
 	if !c.Delete {
-		// The lease goes with the value: a key that would have expired must still expire.
-		operation = clientv3.OpPut(c.Name, string(c.After), clientv3.WithLease(clientv3.LeaseID(kv.Lease)))
+		operation = clientv3.OpPut(c.Name, string(c.After), clientv3.WithIgnoreLease()) // see untouched
 	}
 	return clientv3.Compare(clientv3.ModRevision(c.Name), "=", kv.ModRevision), &operation, nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
@@ -117,6 +118,34 @@ func TestTheSlowestComeFirst(t *testing.T) {
 	for range workers - 1 {
 		gate <- true
 	}
+}
+
+// One processor is left to the reader, but not while there is nothing to be read.
+func TestWhileTheReaderWaits(t *testing.T) {
+	workers := runtime.GOMAXPROCS(0)
+	if workers == 1 {
+		t.Skip("one processor reads and makes keys")
+	}
+	busy, gate := make(chan bool), make(chan bool)
+	f := forge.New(func(a pki.Algorithm) (crypto.Signer, error) {
+		busy <- true
+		<-gate
+		return pki.Generate(p256)
+	})
+	defer f.Close()
+	defer close(gate)
+	for range workers {
+		f.Expect(p256)
+	}
+	for range workers - 1 {
+		<-busy
+	}
+	select {
+	case <-busy:
+		t.Error("no processor is left to the reader")
+	case <-time.After(20 * time.Millisecond):
+	}
+	f.While(func() { <-busy })
 }
 
 func TestSpared(t *testing.T) {

@@ -52,11 +52,11 @@ func (p *Plan) Stage(made *Issued) ([]site.Change, error) {
 			// The new one first: until it is durable the old one is the only copy.
 			changes = append(changes,
 				site.Change{Ref: moved, Create: true, Like: s.Name, After: after, Envelope: s.Envelope},
-				site.Change{Ref: s.Ref, Delete: true, Before: s.Before})
+				site.Change{Ref: s.Ref, Delete: true, Before: s.Before, Version: s.Version})
 		case s.Envelope != nil && p.EncryptionKeys[s.Envelope.Key] == Kept && bytes.Equal(after, before[s.Ref]):
 			// What it says stays, and so does the key that it is encrypted with.
 		case site.HashOf(after) != s.Before:
-			changes = append(changes, site.Change{Ref: s.Ref, Before: s.Before, After: after, Envelope: s.Envelope})
+			changes = append(changes, site.Change{Ref: s.Ref, Before: s.Before, Version: s.Version, After: after, Envelope: s.Envelope})
 		}
 	}
 	return changes, nil

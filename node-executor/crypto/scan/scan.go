@@ -108,7 +108,7 @@ func (r *Result) take(n *reading) error {
 	switch {
 	case n.dropped != "":
 		r.Applied[n.dropped] = append(r.Applied[n.dropped], n.Ref)
-		r.Dropped = append(r.Dropped, site.Change{Ref: n.Ref, Before: n.StoredHash(), Delete: true})
+		r.Dropped = append(r.Dropped, site.Change{Ref: n.Ref, Before: n.StoredHash(), Version: n.Version, Delete: true})
 		return nil
 	case n.Envelope == nil && atrest.Encrypted(n.Content):
 		r.waiting = append(r.waiting, n.Site)

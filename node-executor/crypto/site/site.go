@@ -62,6 +62,8 @@ type Site struct {
 	Content []byte
 	// Before is the hash of what is stored; zero as long as that is Content.
 	Before Hash
+	// Version is what the store counts the site's writes by, if it does; it never counts the same twice.
+	Version int64
 	// Envelope is how the stored value is encrypted, Content being what it opened to; nil when it is not encrypted.
 	Envelope *atrest.Envelope
 	// Original is the content before rules gave it values; nil when none did.
@@ -88,6 +90,9 @@ type Change struct {
 	Ref
 	Before Hash   `json:"before"`
 	After  []byte `json:"after,omitempty"`
+	// Version is that of Before, 0 when it is not known. It means something only to the store from which it was read, and to
+	// that only while it is open.
+	Version int64 `json:"-"`
 	// Delete removes the site. A renamed site is a deletion and a creation.
 	Delete bool `json:"delete,omitempty"`
 	// Create says that the site does not exist before; Like names the one whose owner, mode, labels

@@ -1,7 +1,7 @@
 // Package etcd is the store of the cluster's API objects: it reads a whole key space at one
 // revision and replaces values by guarded transactions.
 //
-// A stopped cluster's data directory is opened by a program of its own minor version, upstream's etcd unchanged, which
+// A stopped cluster's data directory is opened by a program of its own minor version, upstream's etcd, which
 // the nested modules etcd-3.5, etcd-3.6 and etcd-3.7 build: a newer one would change the directory's form for good. When all
 // is done, nothing of what was replaced is left in it: etcd itself drops the history ([Keyspace.Compact]); then free pages
 // are emptied and the write-ahead log is cut behind a new snapshot ([DataDir.Forget]).

@@ -12,10 +12,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
+
+	"k8s.io/klog/v2"
 
 	"github.com/reroot-dev/reroot/events"
 	"github.com/reroot-dev/reroot/events/timeline"
@@ -28,6 +31,7 @@ func main() {
 	keep := flag.Bool("keep", false, "leave the world up afterwards and write world.json")
 	solo := flag.Bool("solo", false, "have the node host journal and functions itself, in one process")
 	flag.Parse()
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's: requests that the demo's end cuts off are no errors
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := demo(ctx, world.Options{Fail: *fail, Solo: *solo, Log: os.Stderr}, *keep)
 	stop()

@@ -15,7 +15,7 @@ import (
 const piece = 4 << 20 // bytes
 
 // Expect lets the next bytes of the heap be made of huge pages. To get memory page by page costs a program that fills 200 MiB
-// once 50,000 faults, on some virtual machines a third of its processor time. Where transparent huge pages are always
+// once 50,000 faults, on some virtual machines a quarter of its processor time. Where transparent huge pages are always
 // enabled this is nothing new, where they are never, nothing happens. No memory is used before the program fills it.
 func Expect(bytes int) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // there is nothing to be collected meanwhile

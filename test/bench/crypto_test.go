@@ -168,7 +168,7 @@ func copied(b *testing.B, p fixture.Place, dir string) fixture.Place {
 }
 
 // takeBackMemory touches a gibibyte and frees it again. What a virtual machine has not used for some seconds its host may have
-// taken away, and to get it back takes fifty times as long as to get it: that would be measured in place of what uses it.
+// taken away, and to get it back takes many times as long as to use it: that would be measured in place of what is done with it.
 func takeBackMemory(b *testing.B) {
 	b.Helper()
 	memory, err := unix.Mmap(-1, 0, 1<<30, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)

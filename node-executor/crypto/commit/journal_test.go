@@ -34,7 +34,7 @@ func TestLife(t *testing.T) {
 	}
 	changes := []site.Change{
 		{Ref: site.Ref{Store: site.File, Name: "/etc/a"}, Before: site.HashOf([]byte("old")), After: []byte{0, 255, 'x'}},
-		{Ref: site.Ref{Store: site.Etcd, Name: "/b"}, Delete: true},
+		{Ref: site.Ref{Store: site.Etcd, Name: "/b"}, Delete: true, Version: 7},
 		{Ref: site.Ref{Store: site.File, Name: "/etc/c"}, Create: true, Like: "/etc/a", After: []byte("c")},
 	}
 	summary := json.RawMessage(`{"keys":{"fresh":1}}`)
@@ -57,6 +57,7 @@ func TestLife(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	changes[1].Version = 0 // of an etcd that ended
 	if diff := cmp.Diff(&commit.Record{Changes: changes, Summary: summary, Old: [][]byte{[]byte("old")}}, record); diff != "" {
 		t.Error(diff)
 	}

@@ -63,6 +63,18 @@ func TestKeyspace(t *testing.T) {
 			if value, id, _ := get(ctx, t, client, "leased"); value != "new" || id != int64(lease.ID) {
 				t.Errorf("got %q with lease %x, want new with %x", value, id, lease.ID)
 			}
+			read, err := client.Get(ctx, "leased")
+			if err != nil {
+				t.Fatal(err)
+			}
+			again := change("leased", "new", "newer")
+			again.Version = read.Kvs[0].ModRevision
+			if err := keys.Apply(ctx, []site.Change{again}, never); err != nil {
+				t.Fatal(err)
+			}
+			if value, id, _ := get(ctx, t, client, "leased"); value != "newer" || id != int64(lease.ID) {
+				t.Errorf("got %q with lease %x, want newer with %x", value, id, lease.ID)
+			}
 		})
 		t.Run("history is forgotten, twice if need be", func(t *testing.T) {
 			before, err := client.Get(ctx, "leased")
